@@ -1,0 +1,10 @@
+"""The operator's command `touchstream`: one typer application, commands registered by topic."""
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+def main() -> None:
+    """Run the command line; exits the process with the command's code."""
+    app()
