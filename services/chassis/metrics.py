@@ -1,0 +1,25 @@
+"""Prometheus metrics with our names: touchstream_<service>_<what>_<unit>[_total]; labels from closed lists, never an id."""
+
+from collections.abc import Sequence
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# Seconds. Fine below one second, where the promise (a trigger within a second) is kept or broken.
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0)
+
+
+def counter(service: str, what: str, text: str, labels: Sequence[str] = ()) -> Counter:
+    """A counter touchstream_<service>_<what>_total; give `what` without the suffix."""
+    return Counter(f"touchstream_{service}_{what}", text, labels)
+
+
+def gauge(service: str, what: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+    """A gauge touchstream_<service>_<what>."""
+    return Gauge(f"touchstream_{service}_{what}", text, labels)
+
+
+def histogram(
+    service: str, what: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = LATENCY_BUCKETS_S
+) -> Histogram:
+    """A histogram touchstream_<service>_<what>; `what` ends in its unit."""
+    return Histogram(f"touchstream_{service}_{what}", text, labels, buckets=buckets)
