@@ -36,7 +36,7 @@ def get_logger() -> Any:
 
 
 class LimitedLogger:
-    """Logs the same event at most once a second; the next line that passes carries `suppressed`, the count held back."""
+    """Logs the same event at most once a second; the next line that passes carries `suppressed`, how many did not."""
 
     def __init__(self, logger: Any, interval_s: float = 1.0) -> None:
         self._logger = logger

@@ -1,4 +1,7 @@
-"""Prometheus metrics with our names: touchstream_<service>_<what>_<unit>[_total]; labels from closed lists, never an id."""
+"""Prometheus metrics with our names: touchstream_<service>_<what>_<unit>[_total].
+
+Labels come from closed lists, never from an id.
+"""
 
 from collections.abc import Sequence
 

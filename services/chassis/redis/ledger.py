@@ -1,0 +1,288 @@
+"""The ledger: a service's input position, state and unsent outputs live in the same Redis and change in one script.
+
+claim → own a partition under a new epoch; apply → one batch, all or nothing; acknowledge → what the next apply may
+trim; accept → drop what was seen, stop at a gap. Everything above (the loop) may crash between any two of these calls.
+The in-memory twin is services.chassis.testing.fake_ledger; both pass tests/conformance/test_ledger.py.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib.resources import files
+from typing import Protocol, cast
+
+import msgspec
+import redis
+from redis.exceptions import RedisError
+
+from services.chassis.errors import Fatal, Fenced, Retriable
+from services.chassis.records import Decision, Entry, Output, Record, pack_entry
+from services.chassis.redis.slots import Slot
+
+REGISTRY_KEY = "touchstream:ledgers"  # set of service|topic|partition|shared: what operators' tools look through
+
+
+class Mismatch(Retriable):
+    """The stored position is not the one this batch starts from: drop caches and claim again."""
+
+
+class Verdict(Enum):
+    """What accept says of a record."""
+
+    TAKE = 1
+    DUPLICATE = 2
+    GAP = 3
+
+
+class Channels(msgspec.Struct, array_like=True):
+    """Sequence numbers that belong to a position: last taken per source partition, last trimmed per destination."""
+
+    seen: dict[str, int] = {}
+    base: dict[str, int] = {}
+    extra: bytes = b""
+
+
+@dataclass(slots=True)
+class Claim:
+    """A partition owned under one epoch. `unsent` are outbox entries to be relayed before anything new."""
+
+    slot: Slot
+    epoch: int
+    generation: int
+    position: int
+    tries: int
+    seen: dict[str, int]
+    base: dict[str, int]
+    unsent: list[bytes]
+    waits: dict[str, str]
+    extra: bytes = b""
+    applied: int = 0
+    sent: dict[str, int] = field(default_factory=dict)  # last number given out per destination
+    stored: list[dict[str, int]] = field(default_factory=list)  # per outbox entry: records per destination
+    acknowledged: int = 0  # leading entries of `stored` whose outputs the broker has
+
+    def number(self, output: Output) -> bytes:
+        """The header `seq` of the next output to its destination: `<input partition>:<number>`."""
+        destination = f"{output.topic}/{output.partition}"
+        number = self.sent.get(destination, self.base.get(destination, 0)) + 1
+        self.sent[destination] = number
+        return b"%d:%d" % (self.slot.partition, number)
+
+    def acknowledge(self) -> None:
+        """Everything handed to the producer so far has been acknowledged; the next apply trims it."""
+        self.acknowledged = len(self.stored)
+
+    def take_trim(self) -> tuple[int, dict[str, int]]:
+        """How many entries the next apply trims, and the base that then holds."""
+        base = dict(self.base)
+        for counts in self.stored[: self.acknowledged]:
+            for destination, count in counts.items():
+                base[destination] = base.get(destination, 0) + count
+        return self.acknowledged, base
+
+
+def counts_of(entry: Entry) -> dict[str, int]:
+    """Records per destination `topic/partition` of one outbox entry."""
+    counts: dict[str, int] = {}
+    for output in entry.outputs:
+        destination = f"{output.topic}/{output.partition}"
+        counts[destination] = counts.get(destination, 0) + 1
+    return counts
+
+
+def accept(seen: dict[str, int], record: Record) -> Verdict:
+    """Judge a record by its header `seq` and, on TAKE, advance `seen`. A record without the header is taken."""
+    raw = record.headers.get("seq")
+    if raw is None:
+        return Verdict.TAKE
+    source, _, number_text = raw.decode().partition(":")
+    number, last = int(number_text), seen.get(source, 0)
+    if number <= last:
+        return Verdict.DUPLICATE
+    if number > last + 1:
+        return Verdict.GAP
+    seen[source] = number
+    return Verdict.TAKE
+
+
+class LedgerPort(Protocol):
+    """What the loop needs; implemented by Ledger and by the fake."""
+
+    def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int) -> Claim: ...
+    def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry: ...
+    def touch(self, claim: Claim) -> None: ...
+    def delete(self, keys: list[str]) -> None: ...
+    def suspect(self, claim: Claim, offset: int) -> int: ...
+    def get_many(self, keys: list[str]) -> list[bytes | None]: ...
+    def due(self, slot: Slot, now_ms: int, limit: int) -> list[str]: ...
+
+
+def script_text(package: str, name: str) -> str:
+    """The text of a Lua script that ships next to its Python module."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+_decoder = msgspec.msgpack.Decoder(Channels)
+
+
+class Ledger:
+    """The ledger on Redis or Valkey. Raises Fenced, Mismatch, Retriable (server trouble), Fatal (foreign log)."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self.client = client
+        prefix = script_text(__package__, "ledger.lua")
+        self._claim = client.register_script(script_text(__package__, "claim.lua"))
+        self._apply = client.register_script(prefix + script_text(__package__, "apply.lua"))
+
+    def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int) -> Claim:
+        """Become the owner of a partition: earlier owners are fenced from this moment.
+
+        `start` is where a ledger that does not exist yet begins (the log's first offset).
+        """
+        try:
+            self.client.sadd(REGISTRY_KEY, f"{slot.service}|{topic}|{slot.partition}|{int(slot.shared)}")
+            answer = self._claim(keys=[slot.ledger, slot.outbox, slot.waits], args=[cluster_id, topic_id, start])
+        except RedisError as error:
+            raise Retriable(f"claim of {slot.ledger} failed: {error}") from error
+        if answer[0] == b"FOREIGN":
+            found = [text.decode() for text in answer[1:]]
+            raise Fatal(
+                f"ledger {slot.ledger} belongs to version {found[0]}, cluster {found[1]}, topic id {found[2]}; this is"
+                f" version 1, cluster {cluster_id}, topic id {topic_id} of {topic}. Positions of another log would lose"
+                " or repeat events. Point the service at its own Kafka, or rebase the ledgers on purpose after draining"
+                " (touchstream rebase)."
+            )
+        epoch, generation, position, blob, tries = answer[1]
+        channels = _decoder.decode(blob) if blob else Channels()
+        waits = {answer[3][i].decode(): answer[3][i + 1].decode() for i in range(0, len(answer[3]), 2)}
+        return Claim(
+            slot, int(epoch), int(generation), int(position), int(tries), channels.seen, channels.base, answer[2],
+            waits, channels.extra,
+        )  # fmt: skip
+
+    def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry:
+        """Change everything of `decision` and move the position, or nothing. Returns what is to be relayed."""
+        entry = Entry(decision.outputs, decision.late_deletes)
+        blob = pack_entry(entry) if entry.outputs or entry.late_deletes else b""
+        lists = _lists(decision)
+        self.run(claim, self._apply, blob, lists, seen, position, log_ms)
+        if blob:
+            claim.stored.append(counts_of(entry))
+        claim.waits = {m: k for m, k in {**claim.waits, **decision.waits}.items() if k is not None}
+        return entry
+
+    def run(
+        self, claim: Claim, script: "redis.commands.core.Script", blob: bytes, arguments: list[bytes | str | int],
+        seen: dict[str, int], position: int, log_ms: int, keys: list[str] | None = None,
+    ) -> object:  # fmt: skip
+        """Run a script that begins with ledger.lua; on success the claim stands at `position`.
+
+        An answer lost on the way is asked for once more with the same batch id: ALREADY then means success.
+        Returns the script's answer (b"OK" or b"ALREADY" for apply.lua).
+        """
+        trim, base = claim.take_trim()
+        channels = msgspec.msgpack.encode(Channels(seen, base, claim.extra))
+        batch = f"{claim.epoch}.{claim.applied + 1}"
+        slot = claim.slot
+        head: list[bytes | str | int] = [
+            claim.epoch,
+            batch,
+            claim.position,
+            position,
+            trim,
+            channels,
+            blob,
+            log_ms or "",
+        ]
+        all_keys = [slot.ledger, slot.outbox, *(keys if keys is not None else [slot.waits, slot.due])]
+        answer = self._twice(script, all_keys, head + arguments)
+        status = answer[0] if isinstance(answer, list) else answer
+        if status == b"FENCED":
+            raise Fenced(f"{slot.ledger}: epoch {claim.epoch} is no longer the owner")
+        if status == b"MISMATCH":
+            raise Mismatch(f"{slot.ledger}: the stored position is not {claim.position}")
+        claim.applied += 1
+        claim.position, claim.seen, claim.base = position, seen, base
+        del claim.stored[:trim]
+        claim.acknowledged = 0
+        return answer
+
+    def _twice(self, script: "redis.commands.core.Script", keys: list[str], args: list[bytes | str | int]) -> object:
+        try:
+            return script(keys=keys, args=args)
+        except (redis.ConnectionError, redis.TimeoutError):
+            pass  # it may have been applied: the same batch id asked again tells
+        except RedisError as error:
+            raise Retriable(f"apply to {keys[0]} failed: {error}") from error
+        try:
+            return script(keys=keys, args=args)
+        except RedisError as error:
+            raise Retriable(f"apply to {keys[0]} failed twice: {error}") from error
+
+    def touch(self, claim: Claim) -> None:
+        """An idle owner's check that it still is the owner; also trims what has been acknowledged. Raises Fenced."""
+        if claim.acknowledged:
+            self.apply(claim, Decision(), claim.seen, claim.position, 0)
+            return
+        try:
+            epoch = self.client.hget(claim.slot.ledger, "epoch")
+        except RedisError as error:
+            raise Retriable(f"{claim.slot.ledger}: {error}") from error
+        if epoch != b"%d" % claim.epoch:
+            raise Fenced(f"{claim.slot.ledger}: epoch {claim.epoch} is no longer the owner")
+
+    def save_extra(self, claim: Claim, extra: bytes, seen: dict[str, int], position: int) -> None:
+        """Store opaque bytes with the position (archive's intent); position compare-and-set as in apply."""
+        former, claim.extra = claim.extra, extra
+        try:
+            self.apply(claim, Decision(), seen, position, 0)
+        except Retriable:
+            claim.extra = former
+            raise
+
+    def delete(self, keys: list[str]) -> None:
+        """Delete keys of any slot (idempotent: their names are never used again)."""
+        try:
+            for key in keys:
+                self.client.delete(key)
+        except RedisError as error:
+            raise Retriable(f"late delete failed: {error}") from error
+
+    def suspect(self, claim: Claim, offset: int) -> int:
+        """Count an attempt at a record under suspicion; returns how many there have been, this one included."""
+        try:
+            return int(self.client.hincrby(claim.slot.ledger, f"suspect:{offset}", 1))
+        except RedisError as error:
+            raise Retriable(f"{claim.slot.ledger}: {error}") from error
+
+    def get_many(self, keys: list[str]) -> list[bytes | None]:
+        """Values of keys of one slot, in order; None where there is none."""
+        if not keys:
+            return []
+        try:
+            return cast(list[bytes | None], list(self.client.mget(keys)))
+        except RedisError as error:
+            raise Retriable(f"read of {len(keys)} keys failed: {error}") from error
+
+    def due(self, slot: Slot, now_ms: int, limit: int) -> list[str]:
+        """Members whose moment has come, earliest first, at most `limit`."""
+        try:
+            found = self.client.zrange(slot.due, "-inf", now_ms, byscore=True, offset=0, num=limit)
+        except RedisError as error:
+            raise Retriable(f"{slot.due}: {error}") from error
+        return [member.decode() for member in cast(list[bytes], found)]
+
+
+def _lists(decision: Decision) -> list[bytes | str | int]:
+    """The counted argument lists of apply.lua."""
+    sets: list[bytes | str | int] = [part for pair in decision.sets.items() for part in pair]
+    due: list[bytes | str | int] = [
+        part for member, at in decision.due.items() if at is not None for part in (at, member)
+    ]
+    undue = [member for member, at in decision.due.items() if at is None]
+    waits = [part for member, key in decision.waits.items() if key is not None for part in (member, key)]
+    unwaits = [member for member, key in decision.waits.items() if key is None]
+    out: list[bytes | str | int] = []
+    for items in (sets, decision.deletes, due, undue, waits, unwaits):
+        out.append(len(items))
+        out.extend(items)
+    return out
