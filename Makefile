@@ -1,0 +1,75 @@
+# Every target does its own set-up, again only when a lock or project file changed. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+# Extra arguments of the command a target runs, e.g. make test ARGS="-k ledger", make demo ARGS="--seed 7".
+ARGS ?=
+
+# Fast first, so that a mistake shows early. tests/containers needs Docker; tests/chaos and tests/bench are no gates.
+TIERS := unit property contract conformance regression gates integration e2e
+CHECKED := services cli deploy tests
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+$(STAMP): .ci/setup uv.lock pyproject.toml $(wildcard services/*/pyproject.toml)
+	@.ci/setup $(VENV)
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## make the virtual environment from the lock file
+
+.PHONY: demo
+demo: $(STAMP) ## start everything, play a synthetic shop, print what happened; stops by itself
+	@$(BIN)/touchstream demo $(ARGS)
+
+.PHONY: up
+up: $(STAMP) ## start the local stack and show its state; Ctrl-C drains and stops it
+	@$(BIN)/touchstream up $(ARGS)
+
+.PHONY: down
+down: $(STAMP) ## stop the local stack
+	@$(BIN)/touchstream down $(ARGS)
+
+.PHONY: bench
+bench: $(STAMP) ## measure throughput, latency and the cost of each stage
+	@$(BIN)/touchstream bench $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## run the tests, fast ones first
+	@$(BIN)/pytest $(wildcard $(TIERS:%=tests/%)) $(ARGS)
+
+.PHONY: test-containers
+test-containers: $(STAMP) ## run the tests that need a Docker engine, on real Kafka, Valkey and ClickHouse
+	@docker info >/dev/null 2>&1 || { \
+		echo "make test-containers needs a running Docker engine: 'docker info' failed. Start it, or run 'make test'." >&2; \
+		exit 1; }
+	@$(BIN)/pytest -m containers tests/containers $(ARGS)
+
+.PHONY: check check-format check-lint check-imports check-types check-docs
+check: check-format check-lint check-imports check-types check-docs ## format, lint, import contracts, types, docs
+
+check-format: $(STAMP)
+	@$(BIN)/ruff format --check $(CHECKED)
+
+check-lint: $(STAMP)
+	@$(BIN)/ruff check $(CHECKED)
+
+check-imports: $(STAMP)
+	@$(BIN)/lint-imports --no-logo
+
+check-types: $(STAMP)
+	@$(BIN)/mypy
+
+check-docs: $(STAMP)
+	@$(BIN)/touchstream docs check
+
+.PHONY: format
+format: $(STAMP) ## rewrite the sources as `make check` wants them
+	@$(BIN)/ruff check --fix-only --quiet $(CHECKED)
+	@$(BIN)/ruff format $(CHECKED)
