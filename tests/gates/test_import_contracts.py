@@ -1,0 +1,138 @@
+"""Every contract in .importlinter catches a planted import, in every service it speaks about."""
+
+import configparser
+import itertools
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+SERVICES = sorted(p.parent.name for p in REPO.glob("services/*/__init__.py") if p.parent.name != "chassis")
+FLOORS = ("__main__", "app", "handler", "adapters", "settings", "core.decide")
+
+
+class Tree(Protocol):
+    root: Path
+
+    def write(self, path: str, text: str) -> None: ...
+    def make(self, target: str) -> tuple[int, str]: ...
+
+
+def contracts() -> dict[str, configparser.SectionProxy]:
+    """Contract id → its section."""
+    config = configparser.ConfigParser()
+    config.read(REPO / ".importlinter")
+    return {
+        name.split(":")[-1]: config[name] for name in config.sections() if name.startswith("importlinter:contract:")
+    }
+
+
+def names(section: configparser.SectionProxy, option: str) -> list[str]:
+    return section[option].split()
+
+
+def plants() -> list[tuple[str, str, str]]:
+    """(contract id, importing module, imported module), every pair a mistake somebody could make."""
+    found = [
+        ("floors", f"services.{service}.{low}", f"services.{service}.{high}")
+        for service in SERVICES
+        for high, low in itertools.pairwise(FLOORS)
+    ]
+    found += [
+        ("floors", "services.ingest.metrics", "services.ingest.settings"),
+        ("floors", "services.profile.archive.adapters", "services.profile.archive.handler"),
+        ("doubles", "services.rules.handler", "services.chassis.testing.fakes"),
+        ("doubles", "services.chassis.clock", "services.chassis.testing.fakes"),
+        ("doubles", "cli.main", "services.chassis.testing.fakes"),
+        ("doubles", "deploy.local.stack", "services.chassis.testing.fakes"),
+    ]
+    found += [
+        ("services", f"services.{a}.handler", f"services.{b}.core.decide") for a in SERVICES for b in SERVICES if a != b
+    ]
+    found += [("chassis", "services.chassis.loop", f"services.{service}.settings") for service in SERVICES]
+    found += [
+        ("outside", f"services.{service}.app", top)
+        for service in [*SERVICES, "chassis"]
+        for top in ("cli", "deploy.local")
+    ]
+    sections = contracts()
+    found += [("core", f"services.{service}.core.decide", "services.chassis.clock") for service in SERVICES]
+    found += [
+        ("core", "services.rules.core.deep.er", name)
+        for name in names(sections["core"], "forbidden_modules")
+        if not name.startswith("services.")
+    ]
+    for contract in ("drivers", "faust", "test-tools"):
+        sources, targets = (names(sections[contract], f"{what}_modules") for what in ("source", "forbidden"))
+        found += [(contract, f"{source}.planted", target) for source in sources for target in targets]
+    return found
+
+
+def plant(tree: Tree, importer: str, imported: str) -> None:
+    for module in (importer, imported):
+        if (
+            module.split(".")[0] in ("services", "cli", "deploy")
+            and not (tree.root / module.replace(".", "/")).is_dir()
+        ):
+            path = tree.root / (module.replace(".", "/") + ".py")
+            tree.write(str(path.relative_to(tree.root)), path.read_text() if path.exists() else "")
+            for package in path.relative_to(tree.root).parents:
+                if package.name and package.as_posix() != "services":
+                    (tree.root / package / "__init__.py").touch()
+    source = tree.root / (importer.replace(".", "/") + ".py")
+    source.write_text(source.read_text() + f"import {imported}\n")
+
+
+def broken(output: str) -> set[str]:
+    """Names of the contracts that the linter reported as broken."""
+    lines = (line.removesuffix(" BROKEN") for line in output.splitlines() if line.endswith(" BROKEN"))
+    return {line.strip() for line in lines}
+
+
+def test_a_clean_tree_keeps_every_contract(tree: Tree) -> None:
+    for floor in FLOORS:
+        plant(tree, f"services.ingest.{floor}", "json")
+    for high, low in itertools.pairwise(FLOORS):
+        plant(tree, f"services.ingest.{high}", f"services.ingest.{low}")
+    plant(tree, "services.ingest.adapters", "services.chassis.clock")
+    plant(tree, "services.chassis.clock", "time")
+    plant(tree, "services.chassis.clock", "confluent_kafka")
+    plant(tree, "services.notify.app", "faust")
+    code, output = tree.make("check-imports")
+    assert code == 0, output
+    assert f"Contracts: {len(contracts())} kept, 0 broken." in output
+
+
+@pytest.mark.parametrize("contract", sorted(contracts()))
+def test_planted_imports_break_the_contract(tree: Tree, contract: str) -> None:
+    planted = [(importer, imported) for name, importer, imported in plants() if name == contract]
+    assert planted, f"no violation is planted for the contract {contract}"
+    for importer, imported in planted:
+        plant(tree, importer, imported)
+    code, output = tree.make("check-imports")
+    assert code != 0, output
+    assert contracts()[contract]["name"] in broken(output)
+    missing = [
+        f"{importer} -> {imported}" for importer, imported in planted if not is_reported(output, importer, imported)
+    ]
+    assert not missing, f"not reported: {missing}\n{output}"
+
+
+def is_reported(output: str, importer: str, imported: str) -> bool:
+    return any(line.strip().lstrip("- ").startswith(f"{importer} -> {imported} ") for line in output.splitlines())
+
+
+@pytest.mark.parametrize("contract", sorted(contracts()))
+def test_contracts_that_list_services_list_all_of_them(contract: str) -> None:
+    section = contracts()[contract]
+    for option in ("modules", "source_modules", "forbidden_modules", "containers"):
+        listed = (
+            {name.split(".")[1] for name in names(section, option) if name.startswith("services.")}
+            if option in section
+            else set()
+        )
+        services = listed & set(SERVICES)
+        allowed = {"notify"} if contract == "faust" else set()
+        if "*" not in listed and len(services) > 1:
+            assert set(SERVICES) - services <= allowed, f"{contract}: {option} leaves out a service"
