@@ -53,7 +53,7 @@ class Claim:
     seen: dict[str, int]
     base: dict[str, int]
     unsent: list[bytes]
-    waits: dict[str, str]
+    waits: dict[str, str]  # live: apply keeps it up to date, workers read it
     extra: bytes = b""
     applied: int = 0
     sent: dict[str, int] = field(default_factory=dict)  # last number given out per destination
@@ -66,6 +66,10 @@ class Claim:
         number = self.sent.get(destination, self.base.get(destination, 0)) + 1
         self.sent[destination] = number
         return b"%d:%d" % (self.slot.partition, number)
+
+    def restored(self, entries: "list[Entry]") -> None:
+        """The former owner's unsent entries, about to be relayed again with the numbers they had."""
+        self.stored = [counts_of(entry) for entry in entries]
 
     def acknowledge(self) -> None:
         """Everything handed to the producer so far has been acknowledged; the next apply trims it."""
@@ -167,7 +171,11 @@ class Ledger:
         self.run(claim, self._apply, blob, lists, seen, position, log_ms)
         if blob:
             claim.stored.append(counts_of(entry))
-        claim.waits = {m: k for m, k in {**claim.waits, **decision.waits}.items() if k is not None}
+        for member, key in decision.waits.items():
+            if key is None:
+                claim.waits.pop(member, None)
+            else:
+                claim.waits[member] = key
         return entry
 
     def run(

@@ -1,0 +1,125 @@
+"""Kafka clients with the settings the guarantees rest on, and what operators' tools ask a broker."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from services.chassis.errors import Fatal, Retriable
+
+ASK_TIMEOUT_S = 10.0
+
+
+def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all: bool = False) -> Producer:
+    """An idempotent producer, acks=all, that never gives a message up by itself.
+
+    message.timeout.ms=0: a local time-out would drop one message and send its successors, a gap. Who cannot wait any
+    longer purges everything and throws the producer away (see relay). `report_all` also calls back on success.
+    """
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "client.id": client_id,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": linger_ms,
+            "message.timeout.ms": 0,
+            "delivery.report.only.error": not report_all,
+            "queue.buffering.max.messages": 500_000,
+            "queue.buffering.max.kbytes": 262_144,
+            "batch.size": 262_144,
+            "compression.type": "none",
+            "socket.nagle.disable": True,
+        }
+    )
+
+
+def consumer(bootstrap: str, group: str, session_timeout_ms: int, client_id: str) -> Consumer:
+    """A group member whose offsets come from the ledger: no automatic commit, no automatic reset.
+
+    The assignment protocol is eager (range): every rebalance claims again, which is what fences former owners.
+    """
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "client.id": client_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": session_timeout_ms,
+            "heartbeat.interval.ms": max(500, session_timeout_ms // 6),
+            # Also the rebalance timeout: how long a group waits for a member that does not come back.
+            "max.poll.interval.ms": max(session_timeout_ms, 6_000),
+            "fetch.wait.max.ms": 100,
+            "fetch.min.bytes": 1,
+            "fetch.error.backoff.ms": 20,
+            # Prefetch: enough for a catch-up batch of each partition, little enough to be dropped at a rebalance.
+            "queued.min.messages": 10_000,
+            "queued.max.messages.kbytes": 32_768,
+            "socket.nagle.disable": True,
+        }
+    )
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "touchstream-admin"})
+
+
+def log_identity(bootstrap: str, topics: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """(cluster id, topic name → topic id). Raises Retriable when unreachable, Fatal when a topic is missing."""
+    admin, names = _admin(bootstrap), list(topics)
+    try:
+        metadata = admin.list_topics(timeout=ASK_TIMEOUT_S)
+        missing = [name for name in names if name not in metadata.topics]
+        if missing:
+            raise Fatal(f"topics {missing} do not exist on {bootstrap}: create them with `touchstream setup`")
+        found = admin.describe_topics(TopicCollection(names), request_timeout=ASK_TIMEOUT_S)
+        ids = {name: str(future.result().topic_id) for name, future in found.items()}
+    except KafkaException as error:
+        raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+    return str(metadata.cluster_id), ids
+
+
+def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """(topic, partition) → the next offset to be written. Topics that do not exist are left out."""
+    return _offsets(bootstrap, topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def first_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """(topic, partition) → the oldest offset that retention has left."""
+    return _offsets(bootstrap, topics, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+
+def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    admin = _admin(bootstrap)
+    try:
+        metadata = admin.list_topics(timeout=ASK_TIMEOUT_S)
+        wanted: dict[Any, OffsetSpec] = {
+            TopicPartition(name, partition): spec
+            for name in topics
+            if name in metadata.topics
+            for partition in metadata.topics[name].partitions
+        }
+        if not wanted:
+            return {}
+        answers = admin.list_offsets(wanted, request_timeout=ASK_TIMEOUT_S)
+        return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
+    except KafkaException as error:
+        raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+
+
+def group_offsets(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """Committed offsets of a consumer group; a partition without a commit is left out."""
+    ends = end_offsets(bootstrap, topics)
+    probe = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    try:
+        found = probe.committed([TopicPartition(topic, partition) for topic, partition in ends], timeout=ASK_TIMEOUT_S)
+        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+    except KafkaException as error:
+        raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+    finally:
+        probe.close()

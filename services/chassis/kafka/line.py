@@ -1,0 +1,157 @@
+"""One owned partition under one epoch: accept, isolate what kills the process, hand batches to the service's worker."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.chassis.clock import Clock
+from services.chassis.errors import Fatal
+from services.chassis.failpoints import fp
+from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.records import Decision, Entry, Record, unpack_entry
+from services.chassis.redis.ledger import Claim, LedgerPort, Verdict, accept
+from services.chassis.redis.slots import Slot
+
+# A partition claimed this often at the same position is worked record by record, each attempt counted in the ledger.
+SUSPICIOUS_CLAIMS = 3
+KILLS_UNTIL_POISON = 3
+# Above this share of dead letters among recent records something is wrong with the program, not with the records.
+POISON_SHARE, POISON_SAMPLE = 0.5, 200
+DUE_POLL_S = 0.2
+DUE_LIMIT = 200
+
+
+class Worker(Protocol):
+    """A service's work on one claimed partition. A new one is made for every claim, so caches belong to the epoch."""
+
+    def step(
+        self, records: list[Record], seen: dict[str, int], position: int, log_ms: int, now_ms: int
+    ) -> Entry | None:
+        """Decide and apply one batch (possibly empty); returns what must be relayed, None when nothing was applied."""
+
+    def restore(self, blobs: list[bytes]) -> list[Entry]:
+        """Outbox entries that a former owner left, as outputs."""
+
+
+class PartitionHandler(Protocol):
+    """The pure-ish part of a service: loads what it needs in one round trip, decides, touches nothing else."""
+
+    def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
+        """Everything the batch changes. Also called with no records and no ticks while somebody waits."""
+
+
+HandlerFactory = Callable[[Slot, LedgerPort, dict[str, str]], PartitionHandler]
+
+
+class LedgerWorker:
+    """A Worker for services whose decisions are made in Python and applied by apply.lua (profile, rules)."""
+
+    def __init__(self, claim: Claim, ledger: LedgerPort, handler: PartitionHandler, service: str) -> None:
+        self._claim, self._ledger, self._handler = claim, ledger, handler
+        self._points = (f"{service}.before_apply", f"{service}.after_apply")
+        self._next_due_s = 0.0
+
+    def step(
+        self, records: list[Record], seen: dict[str, int], position: int, log_ms: int, now_ms: int
+    ) -> Entry | None:
+        """See Worker."""
+        ticks = self._ticks(now_ms)
+        moved = position != self._claim.position
+        decision = None
+        if records or ticks or self._claim.waits:
+            decision = self._handler.decide(records, ticks, now_ms)
+        if decision is None:
+            if not moved:
+                return None
+            decision = Decision()
+        fp(self._points[0])
+        entry = self._ledger.apply(self._claim, decision, seen, position, log_ms)
+        fp(self._points[1])
+        return entry
+
+    def _ticks(self, now_ms: int) -> list[str]:
+        if time.monotonic() < self._next_due_s:
+            return []
+        ticks = self._ledger.due(self._claim.slot, now_ms, DUE_LIMIT)
+        if len(ticks) < DUE_LIMIT:
+            self._next_due_s = time.monotonic() + DUE_POLL_S
+        return ticks
+
+    def restore(self, blobs: list[bytes]) -> list[Entry]:
+        """See Worker."""
+        return [unpack_entry(blob) for blob in blobs]
+
+
+@dataclass(slots=True)
+class Line:
+    """The state of one owned partition between rounds."""
+
+    topic: str
+    claim: Claim
+    worker: Worker
+    metrics: LoopMetrics
+    service: str
+    is_stopped: bool = False
+    touched_s: float = 0.0
+    careful_until: int = -1  # records below this offset are worked one at a time
+    recent: int = 0
+    recent_dead: int = 0
+
+    def advance(self, records: list[Record], ledger: LedgerPort, clock: Clock) -> list[Entry]:
+        """Work off one poll's records; returns entries to relay, in order. Raises Fenced, Retriable, Fatal."""
+        records = [record for record in records if record.offset >= self.claim.position]
+        if self.claim.tries >= SUSPICIOUS_CLAIMS and records and self.careful_until < 0:
+            self.careful_until = records[-1].offset + 1
+        careful = records and records[0].offset < self.careful_until
+        entries: list[Entry] = []
+        for batch in [[record] for record in records] if careful else [records]:
+            if careful:
+                self._suspect(batch[0], ledger)
+            entry = self._step(batch, clock())
+            if entry is not None:
+                entries.append(entry)
+            if self.is_stopped:
+                break
+        return entries
+
+    def _suspect(self, record: Record, ledger: LedgerPort) -> None:
+        kills = ledger.suspect(self.claim, record.offset)
+        if kills > KILLS_UNTIL_POISON:
+            record.poison = f"processing it ended the process {kills - 1} times"
+
+    def _step(self, records: list[Record], now_ms: int) -> Entry | None:
+        seen = dict(self.claim.seen)
+        taken, position, log_ms = [], self.claim.position, 0
+        for record in records:
+            verdict = accept(seen, record)
+            if verdict is Verdict.GAP:
+                self._stop_at_gap(record, seen)
+                break
+            if verdict is Verdict.TAKE:
+                taken.append(record)
+            position, log_ms = record.offset + 1, record.log_ms
+        entry = self.worker.step(taken, seen, position, log_ms, now_ms)
+        self.metrics.taken(self.topic, len(taken), len(records) - len(taken))
+        if entry is not None:
+            self.touched_s = time.monotonic()
+            self._watch_poison(len(taken), entry)
+        return entry
+
+    def _stop_at_gap(self, record: Record, seen: dict[str, int]) -> None:
+        """A number is missing: something that was acknowledged upstream is not in the log. Going on would hide it."""
+        self.is_stopped = True
+        self.metrics.gap(self.topic, self.claim.slot.partition, record, seen)
+
+    def _watch_poison(self, taken: int, entry: Entry) -> None:
+        dead = sum(1 for output in entry.outputs if output.topic.endswith(".dead"))
+        self.metrics.dead(self.topic, dead)
+        self.recent, self.recent_dead = self.recent + taken, self.recent_dead + dead
+        if self.recent >= POISON_SAMPLE:
+            if self.recent_dead > POISON_SHARE * self.recent:
+                raise Fatal(
+                    f"{self.service}: {self.recent_dead} of the last {self.recent} records of {self.topic} partition"
+                    f" {self.claim.slot.partition} went to {self.service}.dead. The line is stopped: look at them with"
+                    " `touchstream dead`, mend the program or the source, start again."
+                )
+            self.recent = self.recent_dead = 0

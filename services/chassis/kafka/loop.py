@@ -1,0 +1,304 @@
+"""The synchronous loop: poll, decide and apply per partition, relay all, repeat. Used by identity, profile and rules.
+
+The consumer group only says who owns what; offsets come from the ledger (claim), never from the group. Whatever goes
+wrong ends in the same place: the partition is claimed again, which drops every cache and re-reads the truth.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.chassis.clock import Clock, now_ms
+from services.chassis.errors import Fatal, Fenced, Retriable
+from services.chassis.failpoints import fp
+from services.chassis.health import Health
+from services.chassis.kafka import client
+from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
+from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.kafka.relay import Relay
+from services.chassis.records import Entry, Record
+from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.slots import Slot
+from services.chassis.run import Stop
+from services.chassis.settings import SharedSettings
+
+# Larger batches amortise the round trip; beyond a few thousand a script holds up the other partitions (10 µs an event).
+BATCH_MAX = 3_000
+IDLE_POLL_S = 0.05
+WAITING_POLL_S = 0.01
+TOUCH_S = 0.5
+BACK_OFF_S = 0.5
+
+WorkerFactory = Callable[[Claim], Worker]
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """What distinguishes one service's loop. `shared_slot`: all partitions under one hash tag (identity's graph)."""
+
+    service: str
+    topic: str
+    shared_slot: bool = False
+    batch_max: int = BATCH_MAX
+
+
+class Loop:
+    """Owns the consumer, the relay and one Line per claimed partition."""
+
+    def __init__(
+        self, config: LoopConfig, settings: SharedSettings, ledger: Ledger, open_worker: WorkerFactory,
+        metrics: LoopMetrics, clock: Clock = now_ms,
+    ) -> None:  # fmt: skip
+        self.config, self.settings, self.ledger = config, settings, ledger
+        self.open_worker, self.metrics, self.clock = open_worker, metrics, clock
+        group = f"touchstream-{config.service}"
+        self.consumer: Consumer = client.consumer(
+            settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service
+        )
+        self.relay = Relay(lambda: client.producer(settings.kafka_bootstrap, config.service))
+        self.cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [config.topic])
+        self.topic_id = topic_ids[config.topic]
+        self.firsts = client.first_offsets(settings.kafka_bootstrap, [config.topic])
+        self.wanted: set[Place] = set()
+        self.lines: dict[Place, Line] = {}
+        self.not_before_s: dict[Place, float] = {}
+        self.next_upkeep_s = 0.0
+
+    def run(self, stop: Stop) -> None:
+        """Work until stop is set, then trim what is acknowledged and leave the group."""
+        self.consumer.subscribe(
+            [self.config.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+        try:
+            while not stop.is_set():
+                self._round()
+            for place in list(self.lines):
+                self._release(place)
+        finally:
+            self.consumer.close()
+            self.relay.discard()
+
+    # -- ownership ----------------------------------------------------------------------------------------------------
+    def _on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+        self.wanted = {(part.topic, part.partition) for part in parts}
+        self.lines.clear()
+        self.not_before_s.clear()
+        self._claim_missing("assigned")
+        if not self.lines:
+            self.consumer.assign([])
+        self.metrics.health.set("kafka", True, f"{len(parts)} partitions assigned")
+
+    def _on_revoke(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+        for part in parts:
+            self.wanted.discard((part.topic, part.partition))
+            self._release((part.topic, part.partition))
+        self.consumer.unassign()
+
+    def _release(self, place: Place) -> None:
+        line = self.lines.pop(place, None)
+        if line is None:
+            return
+        try:
+            self.ledger.touch(line.claim)
+        except Retriable as error:  # the next owner relays what could not be trimmed; its receivers drop it
+            self.metrics.limited.warning("partition.untrimmed", place=place, text=str(error))
+
+    def _claim_missing(self, reason: str) -> None:
+        """Claim every wanted partition that is due, relay what a former owner left, then name all positions anew."""
+        now = time.monotonic()
+        missing = [place for place in self.wanted - self.lines.keys() if self.not_before_s.get(place, 0.0) <= now]
+        for place in sorted(missing):
+            try:
+                self.lines[place] = self._claim(place)
+                self.metrics.claims.labels(reason).inc()
+                self.metrics.health.set("redis", True)
+            except Retriable as error:
+                self.not_before_s[place] = time.monotonic() + BACK_OFF_S
+                self.metrics.health.set("redis", False, str(error))
+                self.metrics.limited.error("partition.claim_failed", place=place, text=str(error))
+        if missing:
+            self._assign()
+
+    def _claim(self, place: Place) -> Line:
+        topic, partition = place
+        slot = Slot(self.config.service, partition, self.config.shared_slot)
+        claim = self.ledger.claim(slot, topic, self.cluster_id, self.topic_id, self.firsts.get(place, 0))
+        fp(f"{self.config.service}.after_claim")
+        worker = self.open_worker(claim)
+        if claim.unsent:
+            entries = worker.restore(claim.unsent)
+            claim.restored(entries)
+            self._send([(claim, entry) for entry in entries])
+        self.metrics.log.info(
+            "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
+            unsent=len(claim.unsent), tries=claim.tries,
+        )  # fmt: skip
+        return Line(topic, claim, worker, self.metrics, self.config.service, touched_s=time.monotonic())
+
+    def _assign(self) -> None:
+        places = [
+            TopicPartition(t, p, line.claim.position) for (t, p), line in self.lines.items() if not line.is_stopped
+        ]
+        self.consumer.assign(places)
+
+    def _drop(self, places: list[Place], wait_s: float) -> None:
+        for place in places:
+            self.lines.pop(place, None)
+            self.not_before_s[place] = time.monotonic() + wait_s
+
+    # -- rounds -------------------------------------------------------------------------------------------------------
+    def _round(self) -> None:
+        batches = self._poll()
+        started = time.monotonic()
+        work: list[tuple[Claim, Entry]] = []
+        touched: list[Place] = []
+        for place, line in list(self.lines.items()):
+            if line.is_stopped:
+                continue
+            entries = self._advance(place, line, batches.get(place, []))
+            if entries:
+                touched.append(place)
+                work += [(line.claim, entry) for entry in entries]
+        if work:
+            self._relay(work, touched, started, sum(map(len, batches.values())))
+        self._upkeep()
+
+    def _advance(self, place: Place, line: Line, records: list[Record]) -> list[Entry]:
+        try:
+            entries = line.advance(records, self.ledger, self.clock)
+            if line.is_stopped:
+                self.consumer.pause([TopicPartition(*place)])
+            return entries
+        except Fenced as error:
+            # Somebody else owns it; a rebalance will say so. Should none come, claim again after the session timeout.
+            self._drop([place], self.settings.kafka_session_timeout_ms / 1000)
+            self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
+        except Retriable as error:
+            self._drop([place], BACK_OFF_S)
+            self.metrics.failures.inc()
+            self.metrics.limited.warning("partition.retry", place=place, text=str(error))
+        except Fatal:
+            raise
+        except Exception as error:  # a bug or a record that breaks the code: counted per position by the claim
+            self._drop([place], BACK_OFF_S)
+            self.metrics.failures.inc()
+            self.metrics.log.error("partition.failed", place=place, exc_info=error)
+        return []
+
+    def _relay(self, work: list[tuple[Claim, Entry]], touched: list[Place], started: float, taken: int) -> None:
+        try:
+            sent = self._send(work)
+        except Retriable as error:
+            self._drop(touched, BACK_OFF_S)
+            self.metrics.failures.inc()
+            self.metrics.limited.error("relay.failed", text=str(error))
+            return
+        elapsed = time.monotonic() - started
+        self.metrics.batch_s.observe(elapsed)
+        self.metrics.log.info("batch.done", records=taken, outputs=sent, ms=round(elapsed * 1000, 1))
+
+    def _send(self, work: list[tuple[Claim, Entry]]) -> int:
+        fp(f"{self.config.service}.before_relay")
+        self.relay.send(work)
+        fp(f"{self.config.service}.after_relay")
+        for _, entry in work:
+            if entry.late_deletes:
+                self.ledger.delete(entry.late_deletes)
+        for _, entry in work:
+            for output in entry.outputs:
+                self.metrics.sent.labels(output.topic).inc()
+        return sum(len(entry.outputs) for _, entry in work)
+
+    def _poll(self) -> dict[Place, list[Record]]:
+        self._claim_missing("again")
+        waiting = any(line.claim.waits for line in self.lines.values())
+        messages = self.consumer.consume(1, WAITING_POLL_S if waiting else IDLE_POLL_S)
+        if messages:
+            messages += self.consumer.consume(self.config.batch_max - 1, 0)
+        batches: dict[Place, list[Record]] = {}
+        for message in messages:
+            if message.error() is not None:
+                self._on_error(message)
+                continue
+            record = to_record(message)
+            batches.setdefault((record.topic, record.partition), []).append(record)
+        return batches
+
+    def _on_error(self, message: Message) -> None:
+        error = message.error()
+        code = error.code() if error is not None else 0
+        if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise Fatal(
+                f"{message.topic()} partition {message.partition()}: the ledger's position is not in the log any more"
+                f" ({error}). Retention was shorter than the outage, or the topic was recreated. Restore the log, or"
+                " rebase the ledgers on purpose (touchstream rebase)."
+            )
+        self.metrics.health.set("kafka", False, str(error))
+        self.metrics.limited.warning("kafka.error", text=str(error))
+
+    # -- once in a while ----------------------------------------------------------------------------------------------
+    def _upkeep(self) -> None:
+        now = time.monotonic()
+        for place, line in list(self.lines.items()):
+            if now - line.touched_s >= TOUCH_S:
+                line.touched_s = now
+                try:
+                    self.ledger.touch(line.claim)
+                except Fenced as error:
+                    self._drop([place], self.settings.kafka_session_timeout_ms / 1000)
+                    self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
+                except Retriable as error:
+                    self._drop([place], BACK_OFF_S)
+                    self.metrics.limited.warning("partition.retry", place=place, text=str(error))
+        if now >= self.next_upkeep_s:
+            self.next_upkeep_s = now + 1.0
+            self._report()
+
+    def _report(self) -> None:
+        """Lag gauges, and group offsets for other people's dashboards."""
+        offsets = []
+        for (topic, partition), line in self.lines.items():
+            offsets.append(TopicPartition(topic, partition, line.claim.position))
+            try:
+                _, high = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            except KafkaException:
+                continue
+            if high >= 0:
+                self.metrics.lag.labels(topic, str(partition)).set(max(0, high - line.claim.position))
+        if offsets:
+            try:
+                self.consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                self.metrics.limited.warning("kafka.commit_failed", text=str(error))
+
+
+def to_record(message: Message) -> Record:
+    """A message without error as a Record."""
+    return Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        cast(bytes, message.key() or b""),
+        cast("bytes | None", message.value()),
+        cast("dict[str, bytes]", dict(message.headers() or ())),
+        message.timestamp()[1],
+    )
+
+
+def run_loop(config: LoopConfig, settings: SharedSettings, factory: HandlerFactory, health: Health, stop: Stop) -> None:
+    """The loop of a service whose PartitionHandler decides in Python; blocks until stop is set."""
+    redis_client = sync_client(settings.redis_url)
+    metrics = LoopMetrics(config.service, health)
+    for shortcoming in assert_durable(redis_client, settings.relaxed_durability):
+        metrics.log.warning("redis.relaxed", text=shortcoming)
+    ledger = Ledger(redis_client)
+
+    def open_worker(claim: Claim) -> Worker:
+        return LedgerWorker(claim, ledger, factory(claim.slot, ledger, claim.waits), config.service)
+
+    Loop(config, settings, ledger, open_worker, metrics).run(stop)
