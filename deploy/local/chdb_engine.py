@@ -1,0 +1,137 @@
+"""One chDB engine on one directory: runs a statement, or an INSERT with its data, as a ClickHouse server would.
+
+Every request gets its own chDB connection, opened and closed around it (0.4 ms): settings, USE and failures of one
+request can then not leak into another, and requests run side by side. chDB releases the interpreter lock while it works.
+One connection stays open for the life of the Engine, because the last close stops the embedded server.
+
+Nothing here knows HTTP. One process per directory: a second one is refused by chDB.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chdb.state import connect
+from chdb.state.sqlitelike import Connection
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_CODE = re.compile(r"Code: (\d+)\. ")
+_FORMAT_AT_END = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
+# The head of an INSERT whose data follow on the next line. Data begin right after that newline.
+_INSERT_WITH_DATA = re.compile(
+    rb"\A(\s*INSERT\s+INTO\b.*?)\bFORMAT\s+(\w+)[ \t]*;?[ \t]*(?:\r?\n|\Z)", re.IGNORECASE | re.DOTALL
+)
+# How far into a body the end of that head is looked for: a longer one would have thousands of columns.
+_HEAD_LIMIT_BYTES = 1 << 18
+_HAS_RESULT = re.compile(rb"\A[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN|CHECK|FROM|VALUES)\b", re.IGNORECASE)
+
+
+class EngineError(Exception):
+    """A statement failed; `code` is ClickHouse's error code (0 unknown), the text ClickHouse's own."""
+
+    def __init__(self, text: str) -> None:
+        start = text.find("Code: ")
+        text = text[start:] if start > 0 else text
+        found = _CODE.match(text)
+        self.code = int(found.group(1)) if found else 0
+        super().__init__(text.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A statement with everything that came along with it; `data` follows an INSERT … FORMAT, already decompressed."""
+
+    sql: bytes
+    data: bytes | None = None
+    database: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    default_format: str = "TabSeparated"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a statement gave: `format` is empty when it has no result set; summary as in X-ClickHouse-Summary."""
+
+    body: bytes
+    format: str
+    summary: dict[str, str]
+
+
+def split_insert(sql: bytes) -> tuple[bytes, bytes | None]:
+    """(statement, data): data is None unless sql is `INSERT … FORMAT X` followed by a line end and the data."""
+    found = _INSERT_WITH_DATA.match(sql[:_HEAD_LIMIT_BYTES])
+    return (sql, None) if found is None else (found.group(0).rstrip(), sql[found.end() :])
+
+
+class Engine:
+    """The embedded server on `path`; execute() may be called from any number of threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        # realpath: chDB compares directories by spelling and takes another spelling for a second engine.
+        self._path = str(path.resolve())
+        self._anchor = _open(self._path)
+        rows = self._anchor.query("SELECT version(), timezone()", "TabSeparated").bytes().decode().split()
+        self.version, self.time_zone = rows
+
+    def execute(self, request: Request) -> Reply:
+        """Run one request to its end and return the whole result. Raises EngineError."""
+        connection = _open(self._path)
+        try:
+            _prepare(connection, request)
+            if request.data is not None:
+                return _insert(connection, request.sql, request.data)
+            return _query(connection, request)
+        except Exception as error:  # noqa: BLE001 - chDB raises RuntimeError and kinds of its own
+            raise error if isinstance(error, EngineError) else EngineError(str(error)) from None
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Stop the embedded server; whatever was acknowledged is on disk already."""
+        self._anchor.close()
+
+
+def _open(path: str) -> Connection:
+    try:
+        return connect(path)
+    except RuntimeError as error:
+        raise EngineError(f"cannot open chDB on {path} (is another process using it?): {error}") from None
+
+
+def _prepare(connection: Connection, request: Request) -> None:
+    if request.database and request.database != "default":
+        connection.query(f"USE `{request.database.replace('`', '')}`", "Null")
+    for name, value in request.settings.items():
+        if not _IDENTIFIER.match(name):
+            raise EngineError(f"Code: 115. DB::Exception: Setting name {name!r} is malformed. (UNKNOWN_SETTING)")
+        # Quoted whatever the type: ClickHouse converts text to numbers, a bare number for a text setting fails.
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        connection.query(f"SET {name} = '{quoted}'", "Null")
+
+
+def _insert(connection: Connection, sql: bytes, data: bytes) -> Reply:
+    found = _INSERT_WITH_DATA.match(sql)
+    if found is None:
+        raise EngineError("Code: 62. DB::Exception: Data came with a statement that is no INSERT … FORMAT. (SYNTAX_ERROR)")
+    with connection.send_insert(found.group(1).decode(), found.group(2).decode()) as inserter:
+        if data:
+            inserter.append(data)
+        result = inserter.finish()
+    return Reply(b"", "", _summary(written_rows=result.rows_written, written_bytes=result.bytes_written, s=result.elapsed))
+
+
+def _query(connection: Connection, request: Request) -> Reply:
+    named = _FORMAT_AT_END.search(request.sql)
+    form = named.group(1).decode() if named else request.default_format
+    result: Any = connection.query(request.sql.decode("utf-8", "surrogateescape"), form, params=dict(request.params))
+    summary = _summary(read_rows=result.rows_read(), read_bytes=result.bytes_read(), s=result.elapsed())
+    return Reply(result.bytes() or b"", form if named or _HAS_RESULT.match(request.sql) else "", summary)
+
+
+def _summary(s: float, **counts: int) -> dict[str, str]:
+    zero = dict.fromkeys(("read_rows", "read_bytes", "written_rows", "written_bytes"), 0)
+    return {name: str(count) for name, count in (zero | counts).items()} | {"elapsed_ns": str(int(s * 1e9))}
