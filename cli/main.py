@@ -2,7 +2,10 @@
 
 import typer
 
+from cli import docs
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(docs.app, name="docs")
 
 
 def main() -> None:

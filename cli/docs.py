@@ -1,0 +1,106 @@
+"""`touchstream docs`: tables made from the code, and the check that the Markdown still says what is true."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from cli.markdown import command_problems, link_problems, markdown_files
+from services.chassis.settings import SharedSettings, env_name
+
+ROOT = Path(__file__).resolve().parents[1]
+# `<!-- settings -->` stands for the service whose folder the README is in, `<!-- settings archive -->` for another one.
+BLOCK = re.compile(r"(<!-- settings ?([a-z]*) -->\n).*?(<!-- /settings -->)", re.DOTALL)
+
+app = typer.Typer(no_args_is_help=True, help="Tables made from the code, and the check of the Markdown.")
+
+
+def settings_classes() -> dict[str, type[SharedSettings]]:
+    """Every settings class by the name of its process, and `shared` for what all of them read."""
+    found: dict[str, type[SharedSettings]] = {"shared": SharedSettings}
+    for path in sorted([*ROOT.glob("services/**/settings.py"), *ROOT.glob("deploy/**/settings.py")]):
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, SharedSettings) and value.ENV_PREFIX:
+                found[value.ENV_PREFIX.lower()] = value
+    return found
+
+
+def settings_table(cls: type[SharedSettings]) -> str:
+    """The variables of one process as a Markdown table: its own, and shared ones whose default it changes."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in cls.model_fields.items():
+        shared = SharedSettings.model_fields.get(name)
+        if cls is not SharedSettings and shared is not None and shared.default == field.default:
+            continue
+        rows.append(
+            f"| `{env_name(cls, name)}` | {_default(field.get_default(call_default_factory=True))} "
+            f"| {(field.description or '').replace('|', chr(92) + '|')} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    if isinstance(value, SecretStr):
+        return "secret" if value.get_secret_value() else ""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if isinstance(value, Path) and value.is_absolute() and value.is_relative_to(ROOT):
+        value = value.relative_to(ROOT)
+    return f"`{value}`" if str(value) else ""
+
+
+def with_tables(path: Path, text: str) -> str:
+    """The text of a Markdown file with every settings block as the code says it. KeyError: no such service."""
+    classes = settings_classes() if BLOCK.search(text) else {}
+    return BLOCK.sub(lambda m: m[1] + settings_table(classes[m[2] or path.parent.name]) + m[3], text)
+
+
+def table_problems(root: Path) -> list[str]:
+    """Settings blocks that differ from the code."""
+    problems = []
+    for path in markdown_files(root):
+        text = path.read_text()
+        try:
+            if with_tables(path, text) != text:
+                problems.append(
+                    f"{path.relative_to(root)}: settings table is out of date; run: touchstream docs update"
+                )
+        except KeyError as error:
+            problems.append(f"{path.relative_to(root)}: no service has settings named {error}")
+    return problems
+
+
+@app.command()
+def settings(service: Annotated[str, typer.Argument(help="ingest, identity, …, or `shared`")]) -> None:
+    """Print the table of a service's environment variables."""
+    classes = settings_classes()
+    if service not in classes:
+        raise typer.BadParameter(f"no settings named {service!r}; there are: {', '.join(sorted(classes))}")
+    print(settings_table(classes[service]), end="")
+
+
+@app.command()
+def update() -> None:
+    """Rewrite every settings block in the Markdown files."""
+    for path in markdown_files(ROOT):
+        text = path.read_text()
+        if (new := with_tables(path, text)) != text:
+            path.write_text(new)
+            print(f"updated {path.relative_to(ROOT)}")
+
+
+@app.command()
+def check(root: Annotated[Path, typer.Option(help="the tree to check")] = ROOT) -> None:
+    """Fail when a link, a command or a settings table in a Markdown file is wrong."""
+    problems = [*link_problems(root), *command_problems(root), *table_problems(root)]
+    for problem in problems:
+        print(problem)
+    print(f"docs: {len(markdown_files(root))} files, {len(problems)} problems")
+    raise typer.Exit(1 if problems else 0)
