@@ -1,0 +1,209 @@
+"""One event into the part of its node. The same events in any order give the same bytes; duplicates never get here.
+
+Why the bounds keep that promise: a ring forgets by the newest day alone, so what an early event leaves behind and a
+late one never enters is the same; the limits below keep the k smallest names, or the k newest orders, and what was
+once pushed out by k better ones stays out.
+"""
+
+from bisect import bisect_left, insort
+from hashlib import blake2b
+
+from services.profile.core.config import (
+    INTERACTION,
+    LOGIN,
+    PURCHASE,
+    REFUND,
+    REGISTRATION,
+    RESPONSE,
+    RING_DAYS,
+    ProfileConfig,
+)
+from services.profile.core.state import Event, Json, Part, Ring, Write
+
+# A person has a few dozen of each; a robot or a shared till must not grow its state without end. Lower: real
+# customers lose counters. Higher: one such state slows the batch it is in (decoding costs about 20 ns an entry).
+MAX_NAMES = 200
+MAX_TRAITS = 200
+MAX_IDENTIFIERS = 50
+MAX_ORDERS = 2_000
+# Shares the counts of the names beyond MAX_NAMES.
+OTHER_NAMES = ""
+
+_ACTIVE_TYPES = frozenset(("track", "page", "screen"))
+_PLAIN_ORDER_ID_LENGTH = 16
+
+
+def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
+    """The part with the event in it; None begins a new part.
+
+    Changes `part` in place and returns it: state is decoded once per batch and belongs to the caller. `event` is not
+    kept. Counts an event each time it is called; the caller drops duplicates.
+    """
+    at = event.occurred_at
+    clock = (at, event.place)
+    day = config.calendar.day(at)
+    if part is None:
+        part = Part(clock, day, at)
+    elif day > part.newest_day:
+        part.newest_day = day
+        _prune(part, day - RING_DAYS)
+    part.events += 1
+    if at > part.last_ms:
+        part.last_ms = at
+    if clock < part.first:
+        part.first = clock
+    in_ring = day > part.newest_day - RING_DAYS
+    name = event.name
+    _add(_counter(part, name), day, 1, in_ring)
+    kind = config.kinds.get(name, INTERACTION) if event.type in _ACTIVE_TYPES else 0
+    if kind & INTERACTION and (part.interaction is None or clock > part.interaction):
+        part.interaction = clock
+    if kind > INTERACTION or kind & (INTERACTION - 1):
+        _fold_meaning(part, event, kind, clock, day if in_ring else None, config)
+    if event.traits:
+        _write_traits(part, event)
+    for text in event.identifiers:
+        if text not in part.identifiers:
+            insort(part.identifiers, text)
+            del part.identifiers[MAX_IDENTIFIERS:]
+    return part
+
+
+def has_seen(part: Part, name: str) -> bool:
+    """True when an event of this name was folded, and when that can no longer be told (names beyond MAX_NAMES)."""
+    return name in part.counters or OTHER_NAMES in part.counters
+
+
+def order_key(order_id: str, event_id: str) -> str:
+    """What makes two purchases one: the order id, or without one the event itself; at most 17 characters."""
+    if not order_id:
+        return "@" + blake2b(event_id.encode(), digest_size=8).hexdigest()
+    if len(order_id) <= _PLAIN_ORDER_ID_LENGTH:
+        return order_id
+    return "#" + blake2b(order_id.encode(), digest_size=8).hexdigest()
+
+
+def _fold_meaning(
+    part: Part, event: Event, kind: int, clock: tuple[int, str], ring_day: int | None, config: ProfileConfig
+) -> None:
+    """Clocks, orders and money of an event that means more than activity; `ring_day` None: too old for the ring."""
+    if kind & LOGIN and (part.login is None or clock > part.login):
+        part.login = clock
+    if kind & REGISTRATION and (part.registered is None or clock < part.registered):
+        part.registered = clock
+    if kind & RESPONSE and (part.response is None or clock > part.response):
+        part.response = clock
+    if kind & PURCHASE:
+        _fold_purchase(part, event, clock, ring_day)
+    if kind & (PURCHASE | REFUND) and event.amount_minor:
+        currency = event.currency or config.currency
+        ring = part.money.get(currency)
+        if ring is None:
+            ring = part.money[currency] = Ring()
+        amount = event.amount_minor if kind & PURCHASE else -event.amount_minor
+        _add(ring, ring_day or 0, amount, ring_day is not None)
+
+
+def _fold_purchase(part: Part, event: Event, clock: tuple[int, str], ring_day: int | None) -> None:
+    if part.purchase is None or clock > part.purchase:
+        part.purchase = clock
+    if part.first_purchase is None or clock < part.first_purchase:
+        part.first_purchase = clock
+    key = order_key(event.order_id, event.event_id)
+    if not part.order_low or key < part.order_low:
+        part.order_low = key
+    if key > part.order_high:
+        part.order_high = key
+    if ring_day is None:
+        return
+    orders = part.orders
+    # The latest day, not the first: of an order's events the ring then forgets the same ones in any order of arrival.
+    if ring_day > orders.get(key, ring_day - 1):
+        orders[key] = ring_day
+        if len(orders) > MAX_ORDERS:
+            del orders[min(orders, key=lambda k: (orders[k], k))]
+
+
+def _counter(part: Part, name: str) -> Ring:
+    """The counter of a name, made when missing; keeps the MAX_NAMES smallest names and sums up the others."""
+    counters = part.counters
+    ring = counters.get(name)
+    if ring is not None:
+        return ring
+    ring = counters[name] = Ring()
+    has_other = OTHER_NAMES in counters
+    if len(counters) - has_other <= MAX_NAMES:
+        return ring
+    last = max(counters)
+    out = counters.pop(last)
+    if not has_other:
+        counters[OTHER_NAMES] = out
+        return out if last == name else ring
+    other = counters[OTHER_NAMES]
+    other.total += out.total - sum(out.values)
+    for day, count in zip(out.days, out.values, strict=True):
+        _add(other, day, count, True)
+    return other if last == name else ring
+
+
+def _add(ring: Ring, day: int, amount: int, in_ring: bool) -> None:
+    """Add to the lifetime sum and, within the ring, to the day. A day whose sum is 0 stays: it had events."""
+    ring.total += amount
+    if not in_ring:
+        return
+    days = ring.days
+    if not days or day > days[-1]:
+        days.append(day)
+        ring.values.append(amount)
+        return
+    index = bisect_left(days, day)
+    if days[index] == day:
+        ring.values[index] += amount
+    else:
+        days.insert(index, day)
+        ring.values.insert(index, amount)
+
+
+def _prune(part: Part, before: int) -> None:
+    """Forget the days up to and including `before`."""
+    for rings in (part.counters, part.money):
+        for ring in rings.values():
+            if ring.days and ring.days[0] <= before:
+                cut = bisect_left(ring.days, before + 1)
+                del ring.days[:cut]
+                del ring.values[:cut]
+    orders = part.orders
+    if orders and min(orders.values()) <= before:
+        part.orders = {key: day for key, day in orders.items() if day > before}
+
+
+def _write_traits(part: Part, event: Event) -> None:
+    """Last writer wins per field by (event time, event id, source): arrival and import order do not matter."""
+    key = (event.occurred_at, event.event_id, event.source)
+    fields: dict[str, Json] = dict(event.traits)
+    kept: list[Write] = []
+    place = 0
+    for write in part.writes:
+        if (write.ms, write.event_id, write.source) < key:
+            for name in fields:
+                write.fields.pop(name, None)
+            if not write.fields:
+                continue
+            place = len(kept) + 1
+        else:
+            for name in write.fields:
+                fields.pop(name, None)
+        kept.append(write)
+    if fields:
+        kept.insert(place, Write(event.occurred_at, event.event_id, event.source, fields))
+    part.writes = kept
+    if sum(len(write.fields) for write in kept) > MAX_TRAITS:
+        _limit_traits(part)
+
+
+def _limit_traits(part: Part) -> None:
+    names = sorted(name for write in part.writes for name in write.fields)
+    for write in part.writes:
+        for name in names[MAX_TRAITS:]:
+            write.fields.pop(name, None)
+    part.writes = [write for write in part.writes if write.fields]

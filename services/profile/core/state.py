@@ -1,0 +1,225 @@
+"""What is kept per customer and what a touchpoint contributes: plain structs, no decisions.
+
+A customer's state is one `Part` per node (the primary identifier of its events) and one `Conclusion`. Parts can be
+told apart again after an unlink; a conclusion is drawn from the merge of all parts (`view`). Every struct here is
+array-like: a new field goes at the end and has a default, so that old bytes stay readable.
+
+Bytes are canonical only through `ENCODER` (dictionaries sorted by key, C speed): the same events in any order give
+the same bytes. Times are ms UTC, days are business days (`Calendar.day`), money is integer minor units, a place is
+the touchpoint's "<generation>.<partition>.<offset>".
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+# (ms, place) of one event; compared as a pair, so two events of the same millisecond have an order that every replay
+# repeats.
+Clock: TypeAlias = tuple[int, str]
+# One JSON value of a trait. Only JSON decoders make them, so Any is what the decoder returns.
+Json: TypeAlias = Any
+
+ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+
+# Event flags as they stand in the touchpoint.
+FLAG_IMPORT = 1
+FLAG_PUBLIC_KEY = 2
+FLAG_TIME_CLAMPED = 4
+
+
+class Event(msgspec.Struct, gc=False):
+    """What one touchpoint contributes. `identifiers` are masked; `amount_minor` is positive for purchase and refund."""
+
+    event_id: str
+    type: str
+    name: str
+    source: str
+    place: str
+    occurred_at: int
+    order_id: str = ""
+    amount_minor: int = 0
+    currency: str = ""
+    traits: dict[str, Json] = {}
+    flags: int = 0
+    identifiers: tuple[str, ...] = ()
+
+
+class Ring(msgspec.Struct, array_like=True):
+    """A sum per business day over the last RING_DAYS days (ascending `days`, parallel `values`) and over all time."""
+
+    total: int = 0
+    days: list[int] = []
+    values: list[int] = []
+
+
+class Write(msgspec.Struct, array_like=True):
+    """The trait fields whose current value comes from one event; null is a value that hides the field."""
+
+    ms: int
+    event_id: str
+    source: str
+    fields: dict[str, Json]
+
+
+class Part(msgspec.Struct, array_like=True):
+    """The fold of one node's events; flat in their number. `fold` is the only writer.
+
+    counters      event name → count per day; names beyond the limit share the name "" (see fold)
+    money         currency → net spend per day (purchases minus refunds)
+    orders        order key → latest business day an event named it, within the ring; at most MAX_ORDERS newest
+    order_low/high  smallest and largest order key ever seen: equal means exactly one purchase in a lifetime
+    writes        trait fields grouped by the event that won them, ascending by (ms, event id, source)
+    identifiers   masked identifiers seen with this node, sorted
+    """
+
+    first: Clock
+    newest_day: int
+    last_ms: int
+    events: int = 0
+    interaction: Clock | None = None
+    purchase: Clock | None = None
+    first_purchase: Clock | None = None
+    login: Clock | None = None
+    registered: Clock | None = None
+    response: Clock | None = None
+    order_low: str = ""
+    order_high: str = ""
+    orders: dict[str, int] = {}
+    money: dict[str, Ring] = {}
+    counters: dict[str, Ring] = {}
+    writes: list[Write] = []
+    identifiers: list[str] = []
+
+
+class TagState(msgspec.Struct, array_like=True, frozen=True):
+    """A held tag: since when, the place of the record that began it (or set its clock), and why, in English."""
+
+    since_ms: int
+    anchor: str
+    reason: str
+
+
+class Conclusion(msgspec.Struct, array_like=True, frozen=True):
+    """What is held true of a customer: tag name → state, exactly one lifecycle stage and since when."""
+
+    tags: dict[str, TagState] = {}
+    stage: str = ""
+    stage_since_ms: int = 0
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What one record changed.
+
+    `tags_added` holds (name, anchor, reason); `stage_from` is "" for a customer nobody knew before.
+    """
+
+    tags_added: tuple[tuple[str, str, str], ...]
+    tags_removed: tuple[str, ...]
+    stage_from: str
+    stage_to: str
+
+    def is_empty(self) -> bool:
+        """True when neither a tag nor the stage changed."""
+        return not self.tags_added and not self.tags_removed and self.stage_from == self.stage_to
+
+
+class Thresholds(msgspec.Struct, array_like=True, frozen=True):
+    """Cut points of the buyers' population, all four ascending, and two cuts for "the top".
+
+    A score is 1 + floor(5 × share of buyers strictly worse). Frequency and spend: 1 + the number of cuts < value.
+    Recency: 1 + the number of cuts > days. So equal values share the lower score, also for values the population did
+    not hold. `composite_top`: at least this R+F+M is the top; `monetary_top`: more than this spend (minor units) is
+    the top.
+    """
+
+    version: int
+    buyers: int
+    recency_days: tuple[int, int, int, int]
+    frequency: tuple[int, int, int, int]
+    monetary_minor: tuple[int, int, int, int]
+    composite_top: int
+    monetary_top: int
+
+
+class Rfm(msgspec.Struct, frozen=True, gc=False):
+    """RFM values and scores of one customer; scores are 0 (unknown) without thresholds or without a purchase."""
+
+    recency_days: int
+    frequency: int
+    monetary_minor: int
+    currency: str
+    r: int
+    f: int
+    m: int
+    thresholds_version: int
+    is_top_composite: bool
+    is_top_spender: bool
+    low_recency_day: int
+    next_day: int
+
+
+class View(msgspec.Struct, gc=False):
+    """The merge of a customer's parts as of one business day; days are None when the thing never happened.
+
+    activity_day/_place  last interaction or purchase, else the first touchpoint (`is_active` False)
+    lapse_day/_place     last login, registration or purchase
+    churn_day/_place     last login, purchase or response; for people who never logged in or bought, the last activity
+    frequency            distinct orders in the RFM window; `oldest_order_day` the first of them to leave it
+    loyal_until_day      first day with too few purchases in the window or too old a last one (0: not loyal now)
+    net_minor            net spend in the window in `currency`; `oldest_money_day` the first day to leave it
+    engaged              service and social interactions in their window
+    engaged_until_day    first day with too few of them (0: too few now)
+    """
+
+    parts: tuple[Part, ...]
+    now_ms: int
+    today: int
+    events: int
+    first_ms: int
+    last_ms: int
+    first_place: str
+    is_active: bool
+    activity_day: int
+    activity_place: str
+    churn_day: int
+    churn_place: str
+    lapse_day: int | None
+    lapse_place: str
+    purchase_day: int | None
+    purchase_place: str
+    first_purchase_day: int | None
+    registered_day: int | None
+    has_repeated: bool
+    frequency: int
+    oldest_order_day: int | None
+    loyal_until_day: int
+    currency: str
+    net_minor: int
+    oldest_money_day: int | None
+    engaged: int
+    engaged_until_day: int
+
+
+def encode(value: Part | Conclusion | Thresholds) -> bytes:
+    """Canonical msgpack bytes: equal content gives equal bytes, whatever the order in which it came about."""
+    return ENCODER.encode(value)
+
+
+def decode_part(data: bytes) -> Part:
+    """Read `encode(part)`; raises msgspec.ValidationError or DecodeError on other bytes."""
+    return _PART.decode(data)
+
+
+def decode_conclusion(data: bytes) -> Conclusion:
+    """Read `encode(conclusion)`; raises msgspec.ValidationError or DecodeError on other bytes."""
+    return _CONCLUSION.decode(data)
+
+
+def decode_thresholds(data: bytes) -> Thresholds:
+    """Read `encode(thresholds)`; raises msgspec.ValidationError or DecodeError on other bytes."""
+    return _THRESHOLDS.decode(data)
+
+
+_PART = msgspec.msgpack.Decoder(Part)
+_CONCLUSION = msgspec.msgpack.Decoder(Conclusion)
+_THRESHOLDS = msgspec.msgpack.Decoder(Thresholds)

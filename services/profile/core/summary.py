@@ -1,0 +1,101 @@
+"""A customer's profile as JSON for rules, templates and the archive. Same state, same bytes. Times: ms UTC."""
+
+import msgspec
+
+from services.profile.core.state import Conclusion, Json, Part, Rfm, View
+
+_JSON = msgspec.json.Encoder(order="deterministic")
+
+
+def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm) -> bytes:
+    """`profile_change.profile`, keys sorted.
+
+    {customer_id, traits, tags {name: {since, reason}}, stage, stage_since, rfm, counts, first_seen, last_seen}
+    """
+    return _JSON.encode(
+        {
+            "customer_id": customer_id,
+            "traits": traits_of(view.parts),
+            "tags": {name: {"since": tag.since_ms, "reason": tag.reason} for name, tag in conclusion.tags.items()},
+            "stage": conclusion.stage,
+            "stage_since": conclusion.stage_since_ms,
+            "rfm": {
+                "recency_days": rfm.recency_days,
+                "frequency": rfm.frequency,
+                "monetary_minor": rfm.monetary_minor,
+                "currency": rfm.currency,
+                "r": rfm.r,
+                "f": rfm.f,
+                "m": rfm.m,
+                "composite": rfm.r + rfm.f + rfm.m,
+                "thresholds_version": rfm.thresholds_version,
+            },
+            "counts": counts_of(view.parts),
+            "first_seen": view.first_ms,
+            "last_seen": view.last_ms,
+        }
+    )
+
+
+def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, object]:
+    """The fields of a `profile` record that follow from the state.
+
+    customer_id, rev, n, deleted, nodes and updated_at are the caller's.
+    """
+    return {
+        "first_seen": view.first_ms,
+        "last_seen": view.last_ms,
+        "stage": conclusion.stage,
+        "stage_since": conclusion.stage_since_ms,
+        "tags": _JSON.encode(
+            [
+                {"name": name, "since": tag.since_ms, "reason": tag.reason}
+                for name, tag in sorted(conclusion.tags.items())
+            ]
+        ),
+        "traits": _JSON.encode(traits_of(view.parts)),
+        "identifiers": sorted({text for part in view.parts for text in part.identifiers}),
+        "recency_days": rfm.recency_days,
+        "frequency": rfm.frequency,
+        "monetary_minor": rfm.monetary_minor,
+        "currency": rfm.currency,
+        "r": rfm.r,
+        "f": rfm.f,
+        "m": rfm.m,
+        "thresholds_version": rfm.thresholds_version,
+        "events": view.events,
+    }
+
+
+def traits_of(parts: tuple[Part, ...]) -> dict[str, Json]:
+    """Current traits: per field the last writer by (event time, event id, source) over all parts; null hides it."""
+    if len(parts) == 1:
+        writes = parts[0].writes
+    else:
+        writes = [write for part in parts for write in part.writes]
+        writes.sort(key=lambda write: (write.ms, write.event_id, write.source))
+    merged: dict[str, Json] = {}
+    for write in writes:
+        merged.update(write.fields)
+    if None in merged.values():
+        return {name: value for name, value in merged.items() if value is not None}
+    return merged
+
+
+def trait_sources(parts: tuple[Part, ...]) -> dict[str, str]:
+    """Where each current trait comes from: field → source."""
+    writes = sorted((write for part in parts for write in part.writes), key=lambda w: (w.ms, w.event_id, w.source))
+    sources = {name: write.source for write in writes for name in write.fields}
+    shown = traits_of(parts)
+    return {name: source for name, source in sources.items() if name in shown}
+
+
+def counts_of(parts: tuple[Part, ...]) -> dict[str, int]:
+    """Lifetime count per event name; names beyond the limit of a part stand together under ""."""
+    if len(parts) == 1:
+        return {name: ring.total for name, ring in parts[0].counters.items()}
+    counts: dict[str, int] = {}
+    for part in parts:
+        for name, ring in part.counters.items():
+            counts[name] = counts.get(name, 0) + ring.total
+    return counts
