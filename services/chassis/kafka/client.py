@@ -1,15 +1,19 @@
 """Kafka clients with the settings the guarantees rest on, and what operators' tools ask a broker."""
 
+import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.records import Record
 
 ASK_TIMEOUT_S = 10.0
+# What a consumer that may not reset says when its position is not in the log any more.
+TRUNCATED = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all: bool = False) -> Producer:
@@ -123,3 +127,47 @@ def group_offsets(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tup
         raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
     finally:
         probe.close()
+
+
+def read_range(bootstrap: str, topic: str, partition: int, first: int, last: int) -> list[Record]:
+    """The records from offset first to last, both included, read outside any group; blocks up to ASK_TIMEOUT_S.
+
+    Raises Fatal when retention has taken one of them, Retriable when they do not come in time.
+    """
+    reader = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "touchstream-read-back",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+        }
+    )
+    records: list[Record] = []
+    try:
+        reader.assign([TopicPartition(topic, partition, first)])
+        deadline = time.monotonic() + ASK_TIMEOUT_S
+        while not records or records[-1].offset < last:
+            for message in reader.consume(1_000, 0.2):
+                error = message.error()
+                if error is None:
+                    records.append(to_record(message))
+                elif error.code() in TRUNCATED:
+                    raise Fatal(f"{topic} partition {partition}: offsets {first} to {last} are gone ({error})")
+            if time.monotonic() > deadline:
+                raise Retriable(f"{topic} partition {partition}: offsets {first} to {last} could not be read in time")
+    finally:
+        reader.close()
+    return [record for record in records if record.offset <= last]
+
+
+def to_record(message: Message) -> Record:
+    """A message without error as a Record."""
+    return Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.key() or b"",
+        message.value(),
+        cast("dict[str, bytes]", dict(message.headers() or ())),
+        message.timestamp()[1],
+    )

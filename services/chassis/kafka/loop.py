@@ -7,15 +7,15 @@ wrong ends in the same place: the partition is claimed again, which drops every 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.health import Health
 from services.chassis.kafka import client
+from services.chassis.kafka.client import to_record
 from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.relay import Relay
@@ -52,10 +52,10 @@ class Loop:
 
     def __init__(
         self, config: LoopConfig, settings: SharedSettings, ledger: Ledger, open_worker: WorkerFactory,
-        metrics: LoopMetrics, clock: Clock = now_ms,
+        metrics: LoopMetrics, clock: Clock = now_ms, upkeep: Callable[[list[Claim]], None] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.settings, self.ledger = config, settings, ledger
-        self.open_worker, self.metrics, self.clock = open_worker, metrics, clock
+        self.open_worker, self.metrics, self.clock, self.upkeep = open_worker, metrics, clock, upkeep
         group = f"touchstream-{config.service}"
         self.consumer: Consumer = client.consumer(
             settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service
@@ -232,7 +232,7 @@ class Loop:
     def _on_error(self, message: Message) -> None:
         error = message.error()
         code = error.code() if error is not None else 0
-        if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if code in client.TRUNCATED:
             raise Fatal(
                 f"{message.topic()} partition {message.partition()}: the ledger's position is not in the log any more"
                 f" ({error}). Retention was shorter than the outage, or the topic was recreated. Restore the log, or"
@@ -258,6 +258,8 @@ class Loop:
         if now >= self.next_upkeep_s:
             self.next_upkeep_s = now + 1.0
             self._report()
+            if self.upkeep is not None:
+                self.upkeep([line.claim for line in self.lines.values()])
 
     def _report(self) -> None:
         """Lag gauges, and group offsets for other people's dashboards."""
@@ -275,19 +277,6 @@ class Loop:
                 self.consumer.commit(offsets=offsets, asynchronous=True)
             except KafkaException as error:
                 self.metrics.limited.warning("kafka.commit_failed", text=str(error))
-
-
-def to_record(message: Message) -> Record:
-    """A message without error as a Record."""
-    return Record(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        cast(bytes, message.key() or b""),
-        cast("bytes | None", message.value()),
-        cast("dict[str, bytes]", dict(message.headers() or ())),
-        message.timestamp()[1],
-    )
 
 
 def run_loop(config: LoopConfig, settings: SharedSettings, factory: HandlerFactory, health: Health, stop: Stop) -> None:

@@ -3,7 +3,8 @@
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError as RedisError
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from services.chassis.errors import Fatal, Retriable

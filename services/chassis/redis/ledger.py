@@ -71,6 +71,10 @@ class Claim:
         """The former owner's unsent entries, about to be relayed again with the numbers they had."""
         self.stored = [counts_of(entry) for entry in entries]
 
+    def append(self, entry: "Entry") -> None:
+        """An entry has just been stored in the outbox."""
+        self.stored.append(counts_of(entry))
+
     def acknowledge(self) -> None:
         """Everything handed to the producer so far has been acknowledged; the next apply trims it."""
         self.acknowledged = len(self.stored)
@@ -170,7 +174,7 @@ class Ledger:
         lists = _lists(decision)
         self.run(claim, self._apply, blob, lists, seen, position, log_ms)
         if blob:
-            claim.stored.append(counts_of(entry))
+            claim.append(entry)
         for member, key in decision.waits.items():
             if key is None:
                 claim.waits.pop(member, None)

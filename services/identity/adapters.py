@@ -1,0 +1,110 @@
+"""The graph behind one port: the script that resolves a batch, look-ups, and the purge of old message ids."""
+
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import msgpack
+import yaml
+
+from services.chassis.errors import Retriable
+from services.chassis.ids import digest, uuid_text
+from services.chassis.redis.client import RedisError, sync_client
+from services.chassis.redis.ledger import Claim, Ledger, script_text
+from services.chassis.redis.slots import Slot
+from services.identity import metrics
+from services.identity.core.policy import Policy, parse_policy
+
+SERVICE = "identity"
+TAG = Slot(SERVICE, 0, shared=True).tag
+# UUIDv5 namespace of customer ids (RFC 9562 §5.5); changing it renames every customer.
+NAMESPACE = bytes.fromhex("6f1c2d5e8a3b5c7d9e0f1a2b3c4d5e6f")
+
+
+def load_policy(path: str) -> Policy:
+    """The policy of a YAML file. Raises PolicyError (a ValueError) or OSError."""
+    return parse_policy(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+
+
+class Encoder:
+    """`kind:value` → the 17 bytes that name it in the graph; remembers the most recent ones."""
+
+    def __init__(self, policy: Policy, key: bytes) -> None:
+        codes = {name: bytes([kind.code]) for name, kind in policy.kinds.items()}
+
+        def encode(identifier: str) -> bytes:
+            kind, _, value = identifier.partition(":")
+            return codes[kind] + digest(kind, value, key)
+
+        self.encode = lru_cache(maxsize=200_000)(encode)
+
+
+class Graph:
+    """The identity graph in one Redis primary. Everything it does to the graph happens inside resolve.lua."""
+
+    def __init__(self, ledger: Ledger, policy: Policy) -> None:
+        self._ledger, self._policy = ledger, policy
+        prefix = script_text("services.chassis.redis", "ledger.lua")
+        self._resolve = ledger.client.register_script(prefix + script_text("services.identity", "resolve.lua"))
+        self._purge = ledger.client.register_script(script_text("services.identity", "purge.lua"))
+
+    def resolve(self, claim: Claim, events: bytes, seen: dict[str, int], position: int, log_ms: int) -> bytes:
+        """Apply one batch; returns the decisions (empty when everything was a duplicate).
+
+        Raises Fenced, Mismatch, Retriable like Ledger.apply.
+        """
+        started = time.perf_counter()
+        arguments: list[bytes | str | int] = [TAG, events, self._policy_blob(claim.slot.partition)]
+        answer = self._ledger.run(claim, self._resolve, b"", arguments, seen, position, log_ms, keys=[])
+        metrics.SCRIPT_S.observe(time.perf_counter() - started)
+        assert isinstance(answer, list)
+        metrics.DUPLICATES.inc(answer[2])
+        metrics.ERASED.inc(answer[3])
+        return bytes(answer[1])
+
+    def _policy_blob(self, partition: int) -> bytes:
+        policy = self._policy
+        blob: bytes = msgpack.packb(
+            {
+                "partition": partition,
+                "limits": {kind.code: kind.limit for kind in policy.kinds.values() if kind.limit},
+                "known": {kind.code: True for kind in policy.kinds.values() if kind.is_known},
+                "max_size": policy.max_size,
+                "window_ms": policy.window_ms,
+                "bucket_ms": policy.bucket_ms,
+                "namespace": NAMESPACE,
+            },
+            use_bin_type=False,  # Lua's cmsgpack knows no `bin`
+        )
+        return blob
+
+    def newest_log_ms(self, partitions: int) -> int:
+        """The newest log time any partition has worked off; 0 before the first."""
+        found = [self._ledger.client.hget(Slot(SERVICE, p, True).ledger, "log_ms") for p in range(partitions)]
+        return max((int(value) for value in found if value is not None), default=0)
+
+    def purge(self, partitions: int) -> int:
+        """Drop message-id buckets that the slowest partition has left behind; returns how many."""
+        ledgers = [Slot(SERVICE, p, True).ledger for p in range(partitions)]
+        count = int(self._purge(keys=[], args=[TAG, self._policy.window_ms, self._policy.bucket_ms, *ledgers]))
+        metrics.PURGED.inc(count)
+        return count
+
+
+class Lookup:
+    """Read-only questions for operators' tools."""
+
+    def __init__(self, redis_url: str, policy: Policy, key: bytes) -> None:
+        self._client = sync_client(redis_url)
+        self._encode = Encoder(policy, key).encode
+
+    def customers_of(self, identifiers: list[str]) -> list[str | None]:
+        """Customer ids (UUID text) of standardised `kind:value` identifiers; None when unknown or erased."""
+        if not identifiers:
+            return []
+        prefix = f"{TAG}:i:".encode()
+        try:
+            found = self._client.mget([prefix + self._encode(identifier) for identifier in identifiers])
+        except RedisError as error:
+            raise Retriable(f"the identity graph does not answer: {error}") from error
+        return [uuid_text(raw) if isinstance(raw, bytes) and len(raw) == 16 else None for raw in found]

@@ -1,0 +1,116 @@
+"""What resolve.lua decided, as values: the same blob is answered to the caller and kept in the outbox."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+_event = struct.Struct(">I16sI")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Part of a hand-over: k-th of its touchpoint, to a customer, all nodes (empty) or those named (17 bytes each)."""
+
+    k: int
+    to: bytes
+    nodes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The touchpoint at `rel` is record n of the customer's log."""
+
+    rel: int
+    customer: bytes
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """The customer hands over its parts: all of them (its log ends) or those of the pieces' nodes."""
+
+    rel: int
+    customer: bytes
+    n: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The customer must receive hand-over k of this touchpoint from `giver` before anything later counts."""
+
+    rel: int
+    customer: bytes
+    n: int
+    k: int
+    giver: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """The customer's log ends; its identifiers stay as tombstones."""
+
+    rel: int
+    customer: bytes
+    n: int
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of the graph, the g-th ever: linked, merged, split, erased, conflict, blocked."""
+
+    rel: int
+    what: str
+    g: int
+    customer: bytes
+    other: bytes
+    k: int
+    nodes: tuple[bytes, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """The touchpoint at `rel` could not be read."""
+
+    rel: int
+
+
+Act = Event | Give | Take | Erase | Change | Poisoned
+
+
+def parse_decisions(blob: bytes) -> tuple[int, list[Act]]:
+    """(position of the batch, acts in the order in which they must be produced)."""
+    position, events, others = msgpack.unpackb(blob, raw=True, strict_map_key=False)
+    return position, list(_merge(events, others))
+
+
+def _merge(events: bytes, others: list[list[Any]]) -> Iterator[Act]:
+    """An event comes after everything else its own touchpoint caused."""
+    at = 0
+    for rel, customer, n in _event.iter_unpack(events):
+        while at < len(others) and others[at][0] <= rel:
+            yield _act(others[at])
+            at += 1
+        yield Event(rel, customer, n)
+    for item in others[at:]:
+        yield _act(item)
+
+
+def _act(item: list[Any]) -> Act:
+    rel, what = item[0], item[1]
+    if what == b"G":
+        return Give(rel, item[2], item[3], (Piece(item[4], item[5]),))
+    if what == b"S":
+        return Give(rel, item[2], item[3], tuple(Piece(k, to, tuple(nodes)) for k, to, nodes in item[4]))
+    if what == b"T":
+        return Take(rel, item[2], item[3], item[4], item[5])
+    if what == b"X":
+        return Erase(rel, item[2], item[3], tuple(item[4]))
+    if what == b"C":
+        return Change(rel, item[2].decode(), int(item[3]), item[4], item[5], item[6], tuple(item[7]), item[8].decode())
+    return Poisoned(rel)

@@ -1,0 +1,187 @@
+"""Order of effects of identity: read the batch, ask the graph once, turn its decisions into records."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from services.chassis.avro import Codec
+from services.chassis.errors import Poison, Retriable
+from services.chassis.failpoints import fp
+from services.chassis.ids import partition_of, uuid_text
+from services.chassis.kafka.dead_letter import dead_letter
+from services.chassis.logs import get_logger, limited
+from services.chassis.records import Decision, Entry, Output, Record
+from services.chassis.redis.ledger import Claim, Ledger
+from services.identity import metrics
+from services.identity.adapters import SERVICE, Graph
+from services.identity.core import decisions as d
+from services.identity.core.links import POISON, Asked, UnusableError, ask
+from services.identity.core.policy import Policy
+
+RESOLVED, CHANGES = "touchpoints.resolved", "identity.changes"
+# Reads records of the input again: (partition, first offset, last offset) → records, complete, or Retriable or Fatal.
+ReadBack = Callable[[int, int, int], list[Record]]
+
+
+class Writer:
+    """Turns decisions into outputs; shared by all partitions of the process."""
+
+    def __init__(self, policy: Policy, partitions: int) -> None:
+        self._partitions = partitions
+        self._kinds = policy.by_code
+        self._log_codec, self._change_codec = Codec("customer_log"), Codec("identity_change")
+        self._touchpoint = Codec("touchpoint")
+
+    def node(self, raw: bytes) -> str:
+        """17 bytes of the graph → node text."""
+        return f"{self._kinds[raw[0]]}:{raw[1:].hex()}"
+
+    def outputs(
+        self, blob: bytes, records: dict[int, Record], nodes: dict[int, bytes], generation: int
+    ) -> list[Output]:
+        """Everything a stored batch of decisions produces, in order; `records` and `nodes` by rel."""
+        _, acts = d.parse_decisions(blob)
+        out: list[Output] = []
+        for act in acts:
+            record = records[act.rel]
+            place = f"{generation}.{record.partition}.{record.offset}"
+            if isinstance(act, d.Event):
+                key = uuid_text(act.customer).encode()
+                headers = [("kind", b"event"), ("n", b"%d" % act.n), ("node", nodes[act.rel]), ("src", place.encode())]
+                out.append(Output(RESOLVED, partition_of(key, self._partitions), key, record.value, headers))
+            elif isinstance(act, d.Poisoned):
+                out.append(dead_letter(record, SERVICE, record.poison or "cannot be read", self._partitions))
+            else:
+                out.append(self._other(act, self._touchpoint.decode(record.value), place))
+        return out
+
+    def _other(self, act: d.Give | d.Take | d.Erase | d.Change, touchpoint: dict[str, Any], place: str) -> Output:
+        key = uuid_text(act.customer).encode()
+        partition = partition_of(key, self._partitions)
+        if isinstance(act, d.Change):
+            metrics.CHANGES.labels(act.what).inc()
+            return Output(CHANGES, partition, key, self._change_codec.encode(self._change(act, touchpoint, place)))
+        kind = {d.Give: "give", d.Take: "take", d.Erase: "erase"}[type(act)]
+        value: dict[str, Any] = {
+            "kind": kind, "customer_id": key.decode(), "n": act.n, "accepted_at": touchpoint["received_at"],
+            "cause": place, "handoff_id": "", "from_id": "", "pieces": [], "nodes": [],
+        }  # fmt: skip
+        if isinstance(act, d.Give):
+            value["cause"] = f"{place}.{act.pieces[0].k}"
+            value["pieces"] = [
+                {"handoff_id": f"{place}.{p.k}", "to_id": uuid_text(p.to), "nodes": [self.node(n) for n in p.nodes]}
+                for p in act.pieces
+            ]
+        elif isinstance(act, d.Take):
+            value["cause"] = value["handoff_id"] = f"{place}.{act.k}"
+            value["from_id"] = uuid_text(act.giver)
+        else:
+            value["nodes"] = [self.node(node) for node in act.nodes]
+        headers = [("kind", kind.encode()), ("n", b"%d" % act.n), ("src", place.encode())]
+        return Output(RESOLVED, partition, key, self._log_codec.encode(value), headers)
+
+    def _change(self, act: d.Change, touchpoint: dict[str, Any], place: str) -> dict[str, Any]:
+        return {
+            "g": act.g, "kind": act.what, "customer_id": uuid_text(act.customer),
+            "from_id": uuid_text(act.other) if act.other else "", "nodes": [self.node(node) for node in act.nodes],
+            "reason": act.reason or f"{touchpoint['type']} of {touchpoint['source']}",
+            "cause": place if act.k < 0 else f"{place}.{act.k}", "event_id": touchpoint["event_id"],
+            "source": touchpoint["source"], "occurred_at": touchpoint["occurred_at"],
+            "accepted_at": touchpoint["received_at"],
+        }  # fmt: skip
+
+
+class IdentityWorker:
+    """One claimed partition of `touchpoints` (see chassis.kafka.line.Worker)."""
+
+    def __init__(
+        self, claim: Claim, ledger: Ledger, graph: Graph, writer: Writer, policy: Policy,
+        encode: Callable[[str], bytes], read_back: ReadBack,
+    ) -> None:  # fmt: skip
+        self._claim, self._ledger, self._graph, self._writer = claim, ledger, graph, writer
+        self._policy, self._encode, self._read_back = policy, encode, read_back
+        self._codec = Codec("touchpoint")
+        self._limited = limited(get_logger())
+
+    def step(
+        self, records: list[Record], seen: dict[str, int], position: int, log_ms: int, now_ms: int
+    ) -> Entry | None:
+        """See Worker. An unreadable touchpoint becomes a dead letter in the same step as the position."""
+        if not records:
+            if position == self._claim.position:
+                return None
+            return self._ledger.apply(self._claim, Decision(), seen, position, log_ms)
+        start, by_rel, nodes, packed = self._claim.position, {}, {}, []
+        for record in records:
+            rel = record.offset - start
+            asked = self._ask(record)
+            by_rel[rel] = record
+            if asked.identifiers:
+                nodes[rel] = self._writer.node(asked.identifiers[0]).encode()
+            packed.append(asked.pack(rel, record.log_ms))
+        fp("identity.before_apply")
+        blob = self._graph.resolve(self._claim, b"".join(packed), seen, position, log_ms)
+        fp("identity.after_apply")
+        entry = Entry(self._writer.outputs(blob, by_rel, nodes, self._claim.generation)) if blob else Entry([])
+        if blob:
+            self._claim.append(entry)
+        return entry
+
+    def _ask(self, record: Record) -> Asked:
+        try:
+            if record.poison:
+                raise Poison(record.poison)
+            t = self._codec.decode(record.value)
+            return ask(t["type"], t["source"], t["event_id"], t["identifiers"], t["flags"], self._policy, self._encode)
+        except (Poison, UnusableError) as error:
+            record.poison = str(error)
+            self._limited.warning(
+                "touchpoint.poison", partition=record.partition, offset=record.offset, text=str(error)
+            )
+            return POISON
+
+    def restore(self, blobs: list[bytes]) -> list[Entry]:
+        """Decisions are stored, payloads are in the input log: read them again. Raises Retriable or Fatal."""
+        entries = []
+        for blob in blobs:
+            start, acts = d.parse_decisions(blob)
+            last = max(act.rel for act in acts)
+            records = {r.offset - start: r for r in self._read_back(self._claim.slot.partition, start, start + last)}
+            nodes = {}
+            for act in acts:
+                if isinstance(act, d.Event):
+                    nodes[act.rel] = self._writer.node(self._ask(records[act.rel]).identifiers[0]).encode()
+                elif isinstance(act, d.Poisoned):
+                    self._ask(records[act.rel])
+            entries.append(Entry(self._writer.outputs(blob, records, nodes, self._claim.generation)))
+        return entries
+
+
+class Janitor:
+    """Moves idle partitions' log time forward and purges old message ids, once in a while."""
+
+    def __init__(
+        self, graph: Graph, ledger: Ledger, end_offset: Callable[[], dict[tuple[str, int], int]], partitions: int,
+        interval_s: float,
+    ) -> None:  # fmt: skip
+        self._graph, self._ledger, self._end_offset = graph, ledger, end_offset
+        self._partitions, self._interval_s, self._next_s = partitions, interval_s, time.monotonic() + interval_s
+
+    def sweep(self, claims: list[Claim]) -> None:
+        """Called by the loop between rounds, on its own thread; does nothing until the interval has passed.
+
+        An idle partition holds everybody's purge back. The order of the two reads is what makes moving it safe: the
+        newest log time first, then the end of the log. A partition that stands at that end has nothing older left.
+        """
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + self._interval_s
+        try:
+            newest_ms = self._graph.newest_log_ms(self._partitions)
+            ends = self._end_offset()
+            for claim in claims:
+                if newest_ms and ends.get(("touchpoints", claim.slot.partition)) == claim.position:
+                    self._ledger.apply(claim, Decision(), claim.seen, claim.position, newest_ms)
+            self._graph.purge(self._partitions)
+        except Retriable as error:
+            get_logger().warning("purge.postponed", text=str(error))

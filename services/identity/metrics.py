@@ -1,0 +1,9 @@
+"""Metrics of identity beyond those of the loop."""
+
+from services.chassis import metrics
+
+DUPLICATES = metrics.counter("identity", "client_duplicates_dropped", "touchpoints whose message id was seen before")
+ERASED = metrics.counter("identity", "erased_dropped", "touchpoints for identifiers that were erased")
+CHANGES = metrics.counter("identity", "changes", "changes of the graph", ["kind"])
+PURGED = metrics.counter("identity", "message_buckets_purged", "buckets of message ids that left the window")
+SCRIPT_S = metrics.histogram("identity", "script_seconds", "one call of the graph script")

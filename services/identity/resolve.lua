@@ -1,0 +1,414 @@
+-- The identity graph: the only place that reads and writes it. One call resolves, links and merges a batch of
+-- touchpoints, gives every record its customer and its number in that customer's log, remembers message ids, appends
+-- the decisions to the outbox and moves the position. Runs after the text of ledger.lua.
+--
+-- KEYS: ledger hash, outbox list. ARGV[1..8] as in apply.lua (ARGV[7] unused), then
+--   9 tag of every key here    10 events (binary, below)    11 policy, cmsgpack
+-- Event: >I4 rel (offset − position)  B kind ('e'vent, 'u'nlink, 'x' erase, 'p'oison)  B flags (2: public key)  I8 log_ms  c16 message  B count,
+--        then count identifiers of 17 bytes: kind code, digest. The first is the primary identifier, the event's node.
+-- Keys:  <tag>:i:<identifier>  16-byte customer, or '-' for a tombstone
+--        <tag>:c:<customer>    >I4 n  I8 age  I2 count, identifiers (17 bytes each), edges
+--        edge: >I2 a  I2 b (places in the list of identifiers, a < b)  I2 partition  I6 offset of the touchpoint
+--        <tag>:b:<identifier>  how often it founded a customer after the first time
+--        <tag>:counters        g (order of changes), created (births)
+--        <tag>:seen            numbers of the message-id buckets; <tag>:seen:<bucket> the ids
+-- Answer: {status, decisions, duplicates dropped, erased dropped}; decisions = cmsgpack {position, events, others}: events is a run of
+--   >I4 rel c16 customer I4 n; others are lists whose first element is rel; see services/identity/core/decisions.py.
+local why = refused(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+if why == 'ALREADY' then
+  local stored = redis.call('HGET', KEYS[1], 'has_entry') == '1' and redis.call('LINDEX', KEYS[2], -1) or ''
+  return {why, stored, 0, 0}
+elseif why then
+  return {why, '', 0, 0}
+end
+
+local tag, payload, policy = ARGV[9], ARGV[10], cmsgpack.unpack(ARGV[11])
+local partition, limits, known_kinds = policy.partition, policy.limits, policy.known
+local EDGE, ID = 12, 17
+
+-- 1. read the arguments -------------------------------------------------------------------------------------------
+local events, at = {}, 1
+local ids_once, ids_list, messages = {}, {}, {}
+while at <= #payload do
+  local e = {}
+  e.rel, e.kind, e.flags, e.log_ms, e.message, e.count, at = struct.unpack('>I4BBI8c16B', payload, at)
+  e.ids = {}
+  for i = 1, e.count do
+    local id = string.sub(payload, at, at + ID - 1)
+    at = at + ID
+    e.ids[i] = id
+    if not ids_once[id] then
+      ids_once[id] = true
+      ids_list[#ids_list + 1] = id
+    end
+  end
+  events[#events + 1] = e
+  messages[#events] = e.message
+end
+
+-- 2. load everything the batch can touch --------------------------------------------------------------------------
+local function load(prefix, names)
+  local found = {}
+  for from = 1, #names, 2000 do
+    local upto, keys = math.min(from + 1999, #names), {}
+    for i = from, upto do keys[#keys + 1] = prefix .. names[i] end
+    local values = redis.call('MGET', unpack(keys))
+    for i = 1, #values do
+      if values[i] then found[names[from + i - 1]] = values[i] end
+    end
+  end
+  return found
+end
+
+local ident = load(tag .. ':i:', ids_list)
+local wanted, once = {}, {}
+for _, c in pairs(ident) do
+  if c ~= '-' and not once[c] then
+    once[c] = true
+    wanted[#wanted + 1] = c
+  end
+end
+local cust = {}
+for id, raw in pairs(load(tag .. ':c:', wanted)) do
+  local n, age, count, rest = struct.unpack('>I4I8I2', raw)
+  local cut = rest + count * ID
+  cust[id] = {n = n, age = age, ids = string.sub(raw, rest, cut - 1), edges = string.sub(raw, cut)}
+end
+local counters = redis.call('HMGET', tag .. ':counters', 'g', 'created')
+local g, created = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
+
+-- message ids seen inside the window, by bucket of log time
+local seen_at = {}
+for _, bucket in ipairs(redis.call('SMEMBERS', tag .. ':seen')) do
+  local ends_ms = (tonumber(bucket) + 1) * policy.bucket_ms
+  for from = 1, #messages, 2000 do
+    local upto = math.min(from + 1999, #messages)
+    local hits = redis.call('SMISMEMBER', tag .. ':seen:' .. bucket, unpack(messages, from, upto))
+    for i = 1, #hits do
+      if hits[i] == 1 then
+        local m = messages[from + i - 1]
+        seen_at[m] = math.max(seen_at[m] or 0, ends_ms)
+      end
+    end
+  end
+end
+
+-- 3. decide ---------------------------------------------------------------------------------------------------------
+local out, others, seen_new = {}, {}, {}
+local ident_new, gone, births = {}, {}, {}
+
+local function emit(...) others[#others + 1] = {...} end
+
+local function index_of(list, id)
+  local from = 1
+  while true do
+    local found = string.find(list, id, from, true)
+    if not found then return nil end
+    if (found - 1) % ID == 0 then return (found - 1) / ID end
+    from = found + 1
+  end
+end
+
+local function count_of(list, kind)
+  local count = 0
+  for i = 1, #list, ID do
+    if string.byte(list, i) == kind then count = count + 1 end
+  end
+  return count
+end
+
+local function is_known(list)
+  for i = 1, #list, ID do
+    if known_kinds[string.byte(list, i)] then return true end
+  end
+  return false
+end
+
+local function uuid5(id, birth)
+  local hex = redis.sha1hex(policy.namespace .. id .. ':' .. birth)
+  local variant = string.format('%x', 8 + tonumber(string.sub(hex, 17, 17), 16) % 4)
+  hex = string.sub(hex, 1, 12) .. '5' .. string.sub(hex, 14, 16) .. variant .. string.sub(hex, 18, 32)
+  return (string.gsub(hex, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end))
+end
+
+-- A customer id is never used again: the second time an identifier founds one, the birth number differs.
+local function found_customer(id, again)
+  local birth = 0
+  if again or redis.call('EXISTS', tag .. ':b:' .. id) == 1 then
+    birth = (births[id] or tonumber(redis.call('GET', tag .. ':b:' .. id) or 0)) + 1
+    births[id] = birth
+  end
+  created = created + 1
+  local c = uuid5(id, birth)
+  cust[c] = {n = 0, age = created, ids = '', edges = ''}
+  return c
+end
+
+local function put(id, c)
+  ident[id] = c
+  ident_new[id] = c
+  cust[c].ids = cust[c].ids .. id
+end
+
+-- Why identifier `id`, unknown so far, may not join customer C; nil when it may.
+local function put_refused(id, C)
+  local kind = string.byte(id)
+  if #C.ids / ID >= policy.max_size then return 'cluster_size' end
+  if limits[kind] and count_of(C.ids, kind) >= limits[kind] then return 'limit' end
+  return nil
+end
+
+local function merge_refused(A, B, flags)
+  if (#A.ids + #B.ids) / ID > policy.max_size then return 'cluster_size' end
+  for kind, limit in pairs(limits) do
+    local count = count_of(A.ids, kind)
+    if count > 0 then
+      local sum = count + count_of(B.ids, kind)
+      if sum > limit and sum > count then return 'limit' end
+    end
+  end
+  if flags % 4 >= 2 and is_known(A.ids) and is_known(B.ids) then return 'public_key' end
+  return nil
+end
+
+local function add_edge(C, x, y, rel)
+  local a, b = index_of(C.ids, x), index_of(C.ids, y)
+  if a > b then a, b = b, a end
+  local pair, from = struct.pack('>I2I2', a, b), 1
+  while true do
+    local found = string.find(C.edges, pair, from, true)
+    if not found then break end
+    if (found - 1) % EDGE == 0 then return end
+    from = found + 1
+  end
+  C.edges = C.edges .. pair .. struct.pack('>I2I6', partition, tonumber(ARGV[3]) + rel)
+end
+
+local function nodes_of(list)
+  local nodes = {}
+  for i = 1, #list, ID do nodes[#nodes + 1] = string.sub(list, i, i + ID - 1) end
+  return nodes
+end
+
+-- The older customer survives: a total order fixed at birth, so A→B with B→A cannot form a cycle.
+local function merge(a, b, x, y, e, k)
+  local s, l = a, b
+  if cust[b].age < cust[a].age then s, l = b, a end
+  local S, L = cust[s], cust[l]
+  L.n, S.n = L.n + 1, S.n + 1
+  emit(e.rel, 'G', l, L.n, k, s)
+  emit(e.rel, 'T', s, S.n, k, l)
+  local shift, edges = #S.ids / ID, {}
+  for i = 1, #L.edges, EDGE do
+    local p, q, rest = struct.unpack('>I2I2', L.edges, i)
+    edges[#edges + 1] = struct.pack('>I2I2', p + shift, q + shift) .. string.sub(L.edges, rest, i + EDGE - 1)
+  end
+  local moved = nodes_of(L.ids)
+  for _, id in ipairs(moved) do
+    ident[id] = s
+    ident_new[id] = s
+  end
+  S.ids, S.edges = S.ids .. L.ids, S.edges .. table.concat(edges)
+  add_edge(S, x, y, e.rel)
+  g = g + 1
+  emit(e.rel, 'C', 'merged', g, s, l, k, nodes_of(S.ids), '')
+  cust[l] = nil
+  gone[l] = true
+end
+
+local function resolve(e)
+  local ids = {}
+  for i = 1, e.count do
+    if ident[e.ids[i]] ~= '-' then ids[#ids + 1] = e.ids[i] end
+  end
+  local primary, fresh = ids[1], {}
+  if not ident[primary] then
+    for i = 2, #ids do
+      local c = ident[ids[i]]
+      if c and not put_refused(primary, cust[c]) then
+        put(primary, c)
+        break
+      end
+    end
+    if not ident[primary] then put(primary, found_customer(primary, false)) end
+    fresh[1] = primary
+  end
+  local k = 0
+  for i = 2, #ids do
+    local x, a = ids[i], ident[primary]
+    local b = ident[x]
+    if not b then
+      local no = put_refused(x, cust[a])
+      if no then
+        g = g + 1
+        emit(e.rel, 'C', 'blocked', g, a, '', -1, {x}, no)
+      else
+        put(x, a)
+        add_edge(cust[a], primary, x, e.rel)
+        fresh[#fresh + 1] = x
+      end
+    elseif a == b then
+      add_edge(cust[a], primary, x, e.rel)
+    else
+      local no = merge_refused(cust[a], cust[b], e.flags)
+      if no then
+        g = g + 1
+        emit(e.rel, 'C', 'conflict', g, a, b, -1, {primary, x}, no)
+      else
+        merge(a, b, primary, x, e, k)
+        k = k + 1
+      end
+    end
+  end
+  local c = ident[primary]
+  if #fresh > 0 then
+    g = g + 1
+    emit(e.rel, 'C', 'linked', g, c, '', -1, fresh, '')
+  end
+  cust[c].n = cust[c].n + 1
+  out[#out + 1] = struct.pack('>I4c16I4', e.rel, c, cust[c].n)
+end
+
+-- Components of C without the edges of identifier x; each a list of places, oldest first.
+local function components(C, x)
+  local count, parent = #C.ids / ID, {}
+  for i = 0, count - 1 do parent[i] = i end
+  local function root(i)
+    while parent[i] ~= i do
+      parent[i] = parent[parent[i]]
+      i = parent[i]
+    end
+    return i
+  end
+  local without = index_of(C.ids, x)
+  for i = 1, #C.edges, EDGE do
+    local a, b = struct.unpack('>I2I2', C.edges, i)
+    if a ~= without and b ~= without then
+      local ra, rb = root(a), root(b)
+      parent[math.max(ra, rb)] = math.min(ra, rb)
+    end
+  end
+  local by_root, list = {}, {}
+  for i = 0, count - 1 do
+    local r = root(i)
+    if not by_root[r] then
+      by_root[r] = {}
+      list[#list + 1] = by_root[r]
+    end
+    table.insert(by_root[r], i)
+  end
+  return list, without
+end
+
+local function restrict(C, places, without)
+  local at_new, ids, edges = {}, {}, {}
+  for new, old in ipairs(places) do
+    at_new[old] = new - 1
+    ids[new] = string.sub(C.ids, old * ID + 1, old * ID + ID)
+  end
+  for i = 1, #C.edges, EDGE do
+    local a, b, rest = struct.unpack('>I2I2', C.edges, i)
+    if a ~= without and b ~= without and at_new[a] and at_new[b] then
+      edges[#edges + 1] = struct.pack('>I2I2', at_new[a], at_new[b]) .. string.sub(C.edges, rest, i + EDGE - 1)
+    end
+  end
+  return table.concat(ids), table.concat(edges), ids
+end
+
+-- The side of the oldest identifier other than x keeps the customer; every other side becomes a new one.
+local function unlink(e)
+  local x = e.ids[1]
+  local c = ident[x]
+  if not c or c == '-' then return end
+  local C = cust[c]
+  local list, without = components(C, x)
+  if #list == 1 then return end
+  local stay = list[1]
+  if #stay == 1 and stay[1] == without then stay = list[2] end
+  local pieces, takes, k = {}, {}, 0
+  for _, places in ipairs(list) do
+    if places ~= stay then
+      local ids, edges, nodes = restrict(C, places, without)
+      local new = found_customer(nodes[1], true)
+      local N = cust[new]
+      N.ids, N.edges, N.n = ids, edges, 1
+      for _, id in ipairs(nodes) do
+        ident[id] = new
+        ident_new[id] = new
+      end
+      pieces[#pieces + 1] = {k, new, nodes}
+      takes[#takes + 1] = {e.rel, 'T', new, 1, k, c}
+      g = g + 1
+      emit(e.rel, 'C', 'split', g, new, c, k, nodes, '')
+      k = k + 1
+    end
+  end
+  C.ids, C.edges = restrict(C, stay, without)
+  C.n = C.n + 1
+  emit(e.rel, 'S', c, C.n, pieces)
+  for _, take in ipairs(takes) do others[#others + 1] = take end
+end
+
+local function erase(e)
+  local x = e.ids[1]
+  local c = ident[x]
+  ident[x], ident_new[x] = '-', '-'
+  if not c or c == '-' then return end
+  local C = cust[c]
+  local nodes = nodes_of(C.ids)
+  for _, id in ipairs(nodes) do
+    ident[id], ident_new[id] = '-', '-'
+  end
+  g = g + 1
+  emit(e.rel, 'C', 'erased', g, c, '', -1, nodes, '')
+  emit(e.rel, 'X', c, C.n + 1, nodes)
+  cust[c] = nil
+  gone[c] = true
+end
+
+local duplicates, dropped = 0, 0
+for _, e in ipairs(events) do
+  if e.kind == 112 then
+    emit(e.rel, 'P')
+  elseif seen_at[e.message] and seen_at[e.message] > e.log_ms - policy.window_ms then
+    duplicates = duplicates + 1
+  elseif e.kind == 101 and ident[e.ids[1]] == '-' then
+    dropped = dropped + 1
+  else
+    local bucket = math.floor(e.log_ms / policy.bucket_ms)
+    seen_new[bucket] = seen_new[bucket] or {}
+    table.insert(seen_new[bucket], e.message)
+    seen_at[e.message] = math.max(seen_at[e.message] or 0, (bucket + 1) * policy.bucket_ms)
+    if e.kind == 101 then resolve(e) elseif e.kind == 117 then unlink(e) else erase(e) end
+  end
+end
+
+-- 4. write, position last -----------------------------------------------------------------------------------------
+local sets, dels = {}, {}
+for id, c in pairs(ident_new) do
+  sets[#sets + 1] = tag .. ':i:' .. id
+  sets[#sets + 1] = c
+end
+for id, C in pairs(cust) do
+  sets[#sets + 1] = tag .. ':c:' .. id
+  sets[#sets + 1] = struct.pack('>I4I8I2', C.n, C.age, #C.ids / ID) .. C.ids .. C.edges
+end
+for id, birth in pairs(births) do
+  sets[#sets + 1] = tag .. ':b:' .. id
+  sets[#sets + 1] = birth
+end
+for id in pairs(gone) do dels[#dels + 1] = tag .. ':c:' .. id end
+chunked('MSET', nil, sets, 2)
+chunked('DEL', nil, dels, 1)
+for bucket, list in pairs(seen_new) do
+  chunked('SADD', tag .. ':seen:' .. bucket, list, 1)
+  redis.call('SADD', tag .. ':seen', bucket)
+end
+redis.call('HSET', tag .. ':counters', 'g', g, 'created', created)
+local entry = ''
+if #out > 0 or #others > 0 then
+  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others})
+end
+redis.call('HSET', KEYS[1], 'has_entry', entry ~= '' and '1' or '0')
+commit(KEYS[1], KEYS[2], ARGV[2], ARGV[4], ARGV[6], tonumber(ARGV[5]), entry, ARGV[8])
+return {'OK', entry, duplicates, dropped}
