@@ -1,7 +1,7 @@
 """One chDB engine on one directory: runs a statement, or an INSERT with its data, as a ClickHouse server would.
 
 Every request gets its own chDB connection, opened and closed around it (0.4 ms): settings, USE and failures of one
-request can then not leak into another, and requests run side by side. chDB releases the interpreter lock while it works.
+request can then not leak into another, and requests run side by side. chDB lets go of the interpreter lock meanwhile.
 One connection stays open for the life of the Engine, because the last close stops the embedded server.
 
 Nothing here knows HTTP. One process per directory: a second one is refused by chDB.
@@ -116,12 +116,12 @@ def _prepare(connection: Connection, request: Request) -> None:
 def _insert(connection: Connection, sql: bytes, data: bytes) -> Reply:
     found = _INSERT_WITH_DATA.match(sql)
     if found is None:
-        raise EngineError("Code: 62. DB::Exception: Data came with a statement that is no INSERT … FORMAT. (SYNTAX_ERROR)")
+        raise EngineError("Code: 62. DB::Exception: Data without an INSERT … FORMAT before them. (SYNTAX_ERROR)")
     with connection.send_insert(found.group(1).decode(), found.group(2).decode()) as inserter:
         if data:
             inserter.append(data)
-        result = inserter.finish()
-    return Reply(b"", "", _summary(written_rows=result.rows_written, written_bytes=result.bytes_written, s=result.elapsed))
+        done = inserter.finish()
+    return Reply(b"", "", _summary(written_rows=done.rows_written, written_bytes=done.bytes_written, s=done.elapsed))
 
 
 def _query(connection: Connection, request: Request) -> Reply:

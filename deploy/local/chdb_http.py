@@ -15,7 +15,7 @@ from email.policy import HTTP
 
 import anyio
 import anyio.to_thread
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -30,10 +30,14 @@ MAX_BODY_BYTES = 512 << 20
 
 # URL parameters that the transport uses up; everything else that is no param_* is a setting of the engine.
 TRANSPORT = frozenset(
-    "query database default_format user password session_id session_timeout session_check query_id quota_key role compress "
-    "decompress wait_end_of_query buffer_size client_protocol_version send_progress_in_http_headers "
-    "http_headers_progress_interval_ms enable_http_compression cancel_http_readonly_queries_on_client_close".split()
-)
+    {
+        "query", "database", "default_format", "user", "password", "quota_key", "role", "query_id",
+        "session_id", "session_timeout", "session_check", "client_protocol_version",
+        "compress", "decompress", "enable_http_compression", "buffer_size", "wait_end_of_query",
+        "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+        "cancel_http_readonly_queries_on_client_close",
+    }
+)  # fmt: skip
 
 
 def _unlz4(body: bytes) -> bytes:
@@ -60,7 +64,7 @@ _NOT_FOUND = frozenset({46, 47, 60, 81, 82, 115})
 _BAD_REQUEST = frozenset({6, 26, 27, 33, 36, 38, 41, 43, 44, 53, 62, 69, 70, 72, 117, 130, 456, 457})
 
 
-class BadRequest(Exception):
+class BadRequest(Exception):  # noqa: N818 - HTTP's own word
     """The HTTP request itself is wrong; carries the status to answer with."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -112,7 +116,7 @@ async def read_request(http: HttpRequest) -> Request:
         sql, data = split_insert(body)
     else:
         # As in ClickHouse: the statement is the URL's, followed by the body.
-        sql, data = split_insert(head + b"\n" + body) if body or head.lstrip()[:6].upper() == b"INSERT" else (head, None)
+        sql, data = split_insert(head + b"\n" + body)
     return Request(
         sql=sql,
         data=data,

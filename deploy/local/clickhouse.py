@@ -20,7 +20,7 @@ from deploy.local.settings import LocalSettings, local_settings
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: uvicorn's own raises the signal once more after serving, which would end us before the engine is closed."""
+        """Nothing: uvicorn would raise the signal once more after serving, and end us before the engine is closed."""
         yield
 
 

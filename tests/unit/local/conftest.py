@@ -28,7 +28,8 @@ def _free_port() -> int:
 def _start_front(port: int, state: Path) -> Front:
     own = {"TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{port}", "TOUCHSTREAM_LOCAL_STATE_DIR": str(state)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHSTREAM_")}
-    process = subprocess.Popen([sys.executable, "-m", "deploy.local.clickhouse"], env={**clean, **own, "TZ": "UTC"}, cwd=ROOT)
+    command = [sys.executable, "-m", "deploy.local.clickhouse"]
+    process = subprocess.Popen(command, env={**clean, **own, "TZ": "UTC"}, cwd=ROOT)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the front ended with {process.returncode}"

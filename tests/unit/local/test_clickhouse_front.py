@@ -48,12 +48,14 @@ def test_every_type_we_use_comes_back_as_it_went_in(client: Client) -> None:
 def test_columns_can_be_inserted_column_oriented_with_any_compression(client: Client, front: tuple[str, int]) -> None:
     client.command("CREATE TABLE t (a UInt32, b String) ENGINE = MergeTree ORDER BY a")
     for start, compression in enumerate(("lz4", "zstd", "gzip", False)):
-        other = clickhouse_connect.get_client(host=front[0], port=front[1], database=client.database, compress=compression)
+        other = clickhouse_connect.get_client(host=front[0], port=front[1], compress=compression)
+        other.database = client.database
         # Enough for several blocks: each of them is a compressed frame of its own.
         numbers = list(range(start * 100_000, start * 100_000 + 100_000))
         other.insert("t", [numbers, [f"v{n}" for n in numbers]], column_names=["a", "b"], column_oriented=True)
         other.close()
-    assert client.query("SELECT count(), sum(a), countIf(b = 'v' || toString(a)) FROM t").result_rows == [(400_000, 79_999_800_000, 400_000)]
+    sums = client.query("SELECT count(), sum(a), countIf(b = 'v' || toString(a)) FROM t")
+    assert sums.result_rows == [(400_000, 79_999_800_000, 400_000)]
 
 
 def test_an_insert_repeated_with_its_token_counts_once_even_after_kill_and_restart(
