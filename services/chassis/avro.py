@@ -10,7 +10,8 @@ from typing import Any
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from services.chassis.errors import Poison
-from services.chassis.registry import Registry, Schema, newest, open_registry
+from services.chassis.registry import Registry, open_registry
+from services.chassis.schemas import Schema, newest
 
 MAGIC = 0
 HEADER_BYTES = 5

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.registry import SCHEMAS
+from services.chassis.schemas import SCHEMAS
 
 TOPICS_FILE = SCHEMAS / "topics.toml"
 # Asking a broker: longer only delays the news that it is away.
@@ -40,7 +40,7 @@ class Topic:
 
 def load_topics(path: Path | str = TOPICS_FILE) -> dict[str, Topic]:
     """The topics of a file by name, in its order. Raises Fatal naming the topic and the key that is wrong."""
-    document = tomllib.loads(Path(path).read_text())
+    document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     defaults: Mapping[str, Any] = document.get("defaults", {})
     topics: dict[str, Topic] = {}
     for entry in document.get("topic", []):

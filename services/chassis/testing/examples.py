@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.chassis.avro import Codec
-from services.chassis.registry import SCHEMAS, published
+from services.chassis.schemas import SCHEMAS, published
 
 HEX = "hex:"
 
@@ -42,7 +42,7 @@ def load_example(path: Path, schema: str) -> dict[str, Any]:
     "hex:1f 8b" where it holds no text.
     """
     types = {field["name"]: field["type"] for field in json.loads(schema)["fields"]}
-    stated: dict[str, Any] = json.loads(path.read_text())
+    stated: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return {name: _bytes_of(value) if types.get(name) == "bytes" else value for name, value in stated.items()}
 
 
