@@ -1,0 +1,84 @@
+"""Finished deliveries out: from the outbox in Redis to the topic, in order, with contiguous sequence numbers.
+
+A crash between the broker's acknowledgement and the trim produces a record again with the same number and the same
+delivery id; readers drop it by either. Each partition is relayed by the replica that the consumer group gives it; a
+former owner that does not know yet only repeats numbers.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from services.chassis.failpoints import fp
+from services.chassis.records import Output
+from services.notify import metrics
+from services.notify.adapters.store import Store, Waiting
+from services.notify.handler.persist import Persistence
+
+TOPIC = "deliveries"
+CHUNK = 200
+# Another replica may have finished a delivery of our partitions; our own wake the relay at once.
+POLL_S = 0.25
+
+
+class Publisher(Protocol):
+    """Kafka as the handler sees it."""
+
+    async def publish(self, topic: str, partition: int, outputs: Sequence[Output]) -> int:
+        """Produce a prefix of the outputs as one batch, all or nothing; returns how many. Raises until acknowledged."""
+        ...
+
+
+class Relay:
+    """Moves outbox records to the topic `deliveries`."""
+
+    def __init__(
+        self, store: Store, publisher: Publisher, persistence: Persistence, owned: Callable[[], Sequence[int]]
+    ) -> None:
+        """owned: partitions this replica relays now."""
+        self._store, self._publisher, self._persistence, self._owned = store, publisher, persistence, owned
+        self._acknowledged: dict[int, int] = {}
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was finished."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        while True:
+            self._wake.clear()
+            if await self._persistence.call("relay", self.round):
+                continue
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def round(self) -> int:
+        """One look at the outboxes: trim what is acknowledged, send what waits. Returns how many were sent."""
+        partitions = list(self._owned())
+        if not partitions:
+            return 0
+        # Used once: a number kept for longer could trim an outbox that began anew.
+        acknowledged, self._acknowledged = self._acknowledged, {}
+        pairs = [(partition, acknowledged.get(partition, 0)) for partition in partitions]
+        lists = await self._store.outbox(CHUNK, pairs)
+        work = [self._send(p, waiting) for p, waiting in zip(partitions, lists, strict=True) if waiting]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        fp("notify.after_produce")
+        return sum(result for result in results if isinstance(result, int))
+
+    async def _send(self, partition: int, waiting: list[Waiting]) -> int:
+        outputs = [
+            Output(TOPIC, partition, item.key, item.value, [("seq", b"%d:%d" % (partition, item.number))])
+            for item in waiting
+        ]
+        sent = await self._publisher.publish(TOPIC, partition, outputs)
+        self._acknowledged[partition] = waiting[sent - 1].number
+        metrics.outputs.labels(TOPIC).inc(sent)
+        return sent
