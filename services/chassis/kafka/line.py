@@ -47,8 +47,13 @@ HandlerFactory = Callable[[Slot, LedgerPort, dict[str, str]], PartitionHandler]
 class LedgerWorker:
     """A Worker for services whose decisions are made in Python and applied by apply.lua (profile, rules)."""
 
-    def __init__(self, claim: Claim, ledger: LedgerPort, handler: PartitionHandler, service: str) -> None:
+    def __init__(
+        self, claim: Claim, ledger: LedgerPort, handler: PartitionHandler, service: str,
+        more_ticks: Callable[[], list[str]] | None = None,
+    ) -> None:  # fmt: skip
+        """`more_ticks`: members to be looked at although no timer is due (profile, when thresholds are new)."""
         self._claim, self._ledger, self._handler = claim, ledger, handler
+        self._more_ticks = more_ticks
         self._points = (f"{service}.before_apply", f"{service}.after_apply")
         self._next_due_s = 0.0
 
@@ -76,6 +81,8 @@ class LedgerWorker:
         ticks = self._ledger.due(self._claim.slot, now_ms, DUE_LIMIT)
         if len(ticks) < DUE_LIMIT:
             self._next_due_s = time.monotonic() + DUE_POLL_S
+            if self._more_ticks is not None and len(ticks) < DUE_LIMIT // 2:
+                ticks = list(dict.fromkeys(ticks + self._more_ticks()))
         return ticks
 
     def restore(self, blobs: list[bytes]) -> list[Entry]:

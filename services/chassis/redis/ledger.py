@@ -122,6 +122,7 @@ class LedgerPort(Protocol):
     def suspect(self, claim: Claim, offset: int) -> int: ...
     def get_many(self, keys: list[str]) -> list[bytes | None]: ...
     def due(self, slot: Slot, now_ms: int, limit: int) -> list[str]: ...
+    def scan_due(self, slot: Slot, cursor: int, count: int) -> tuple[int, list[str]]: ...
 
 
 def script_text(package: str, name: str) -> str:
@@ -282,6 +283,14 @@ class Ledger:
         except RedisError as error:
             raise Retriable(f"{slot.due}: {error}") from error
         return [member.decode() for member in cast(list[bytes], found)]
+
+    def scan_due(self, slot: Slot, cursor: int, count: int) -> tuple[int, list[str]]:
+        """Some members that have a timer, whenever it is due, and the cursor to go on with (0: all were seen)."""
+        try:
+            following, found = self.client.zscan(slot.due, cursor, count=count)
+        except RedisError as error:
+            raise Retriable(f"{slot.due}: {error}") from error
+        return int(following), [member.decode() for member, _ in found]
 
 
 def _lists(decision: Decision) -> list[bytes | str | int]:

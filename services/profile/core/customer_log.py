@@ -1,0 +1,214 @@
+"""The customer log: events, hand-overs and the end of one customer, worked off strictly by number.
+
+State is kept as parts per node; a merge or a split moves parts whole. Everything here is a pure function of the state,
+the record, what has been handed over, the time and the thresholds; `advance` mutates the decoded state it is given.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from services.profile.core.config import ProfileConfig
+from services.profile.core.fold import fold, has_seen
+from services.profile.core.rfm import score
+from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
+from services.profile.core.summary import profile_json
+from services.profile.core.tags import conclude
+from services.profile.core.view import view
+
+
+class LogError(Exception):
+    """The log contradicts itself (a part taken twice, records after the end): the protocol was broken upstream."""
+
+
+class Held(msgspec.Struct, array_like=True, frozen=True):
+    """A record that came before its turn, as it came: its kind, node, place and value bytes."""
+
+    kind: str
+    node: str
+    place: str
+    value: bytes
+
+
+class CustomerState(msgspec.Struct, array_like=True):
+    """Everything profile knows of a customer. n: last number worked; wait: key of the hand-over it stands before."""
+
+    n: int = 0
+    rev: int = 0
+    parts: dict[str, Part] = {}
+    conclusion: Conclusion | None = None
+    held: dict[int, Held] = {}
+    wait: str = ""
+    due_ms: int = 0
+
+    def is_complete(self) -> bool:
+        """Conclusions are drawn only for a customer that neither waits nor holds something."""
+        return not self.wait and not self.held
+
+
+class Handover(msgspec.Struct, array_like=True):
+    """What a give leaves for its take: the parts, and the conclusion that held before."""
+
+    parts: dict[str, Part]
+    conclusion: Conclusion | None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Part of a give: to whom, under which hand-over id, which nodes (empty: all)."""
+
+    handoff_id: str
+    to_id: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """A decoded record of the log. kind: event, give, take, erase or poison (an event that cannot be read)."""
+
+    kind: str
+    customer_id: str
+    n: int
+    node: str
+    place: str
+    accepted_at: int
+    event: Event | None = None
+    properties: bytes = b""
+    pieces: tuple[Piece, ...] = ()
+    handoff_id: str = ""
+    from_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of profile.changes: what a record (None: time) changed, and the profile as it was right after."""
+
+    kind: str
+    record: LogRecord | None
+    changes: Changes
+    is_first: bool
+    profile: bytes
+
+
+@dataclass(slots=True)
+class Context:
+    """What a decision may look at besides the state. give_key(giver, handoff, to) names an immutable hand-over."""
+
+    now_ms: int
+    config: ProfileConfig
+    thresholds: Thresholds | None
+    give_key: Callable[[str, str, str], str]
+    decode: Callable[[str, int, Held], LogRecord]  # customer id, n, held bytes → record
+    handed_over: Mapping[str, Handover]
+    gives: dict[str, Handover] = field(default_factory=dict)  # written by this batch
+    taken: list[str] = field(default_factory=list)  # keys to delete once this batch is durable
+    views: dict[str, tuple[View, Rfm]] = field(default_factory=dict)  # the last one of each customer of this batch
+
+
+NO_CHANGES = Changes((), (), "", "")
+
+
+def accept(state: CustomerState, n: int, held: Held) -> bool:
+    """Put a record in its place; False when that number was there before (a duplicate, dropped)."""
+    if n <= state.n or n in state.held:
+        return False
+    state.held[n] = held
+    return True
+
+
+def drain(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> bool:
+    """Work off every record whose turn has come; False when the customer's log has ended."""
+    while (held := state.held.get(state.n + 1)) is not None:
+        record = context.decode(customer_id, state.n + 1, held)
+        if record.kind == "take" and not _take(state, record, context, facts):
+            return True
+        if record.kind in ("give", "erase"):
+            if _end_or_give(state, record, context, facts):
+                return False
+        elif record.kind == "event":
+            _event(state, record, context, facts)
+        del state.held[state.n + 1]
+        state.n += 1
+    return True
+
+
+def _event(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> None:
+    event = record.event
+    assert event is not None
+    is_first = not any(has_seen(part, event.name) for part in state.parts.values())
+    state.parts[record.node] = fold(state.parts.get(record.node), event, context.config)
+    before = [state.conclusion] if state.conclusion is not None else []
+    changes, profile = _conclude(state, record, before, event.occurred_at, context)
+    facts.append(Fact("event", record, changes, is_first, profile))
+
+
+def _take(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> bool:
+    key = context.give_key(record.from_id, record.handoff_id, record.customer_id)
+    given = context.gives.get(key) or context.handed_over.get(key)
+    if given is None:
+        state.wait = key
+        return False
+    state.wait = ""
+    twice = state.parts.keys() & given.parts.keys()
+    if twice:
+        raise LogError(f"customer {record.customer_id} n={record.n}: parts {sorted(twice)} taken twice")
+    state.parts.update(given.parts)
+    before = [conclusion for conclusion in (state.conclusion, given.conclusion) if conclusion is not None]
+    changes, profile = _conclude(state, record, before, record.accepted_at, context)
+    context.taken.append(key)
+    facts.append(Fact("took", record, changes, False, profile))
+    return True
+
+
+def _end_or_give(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> bool:
+    """True when the log ends with this record (a merge into another customer, an erasure)."""
+    if record.kind == "erase":
+        facts.append(Fact("erased", record, NO_CHANGES, False, b""))
+        return _ended(state, record)
+    if not record.pieces[0].nodes:
+        piece = record.pieces[0]
+        key = context.give_key(record.customer_id, piece.handoff_id, piece.to_id)
+        context.gives[key] = Handover(state.parts, state.conclusion)
+        facts.append(Fact("gave", record, NO_CHANGES, False, b""))
+        return _ended(state, record)
+    for piece in record.pieces:
+        key = context.give_key(record.customer_id, piece.handoff_id, piece.to_id)
+        parts = {node: state.parts.pop(node) for node in piece.nodes if node in state.parts}
+        context.gives[key] = Handover(parts, state.conclusion)
+    before = [state.conclusion] if state.conclusion is not None else []
+    changes, profile = _conclude(state, record, before, record.accepted_at, context)
+    facts.append(Fact("gave", record, changes, False, profile))
+    return False
+
+
+def _ended(state: CustomerState, record: LogRecord) -> bool:
+    if len(state.held) > 1:
+        raise LogError(f"customer {record.customer_id}: records {sorted(state.held)} after its log ended at {record.n}")
+    return True
+
+
+def _conclude(
+    state: CustomerState, record: LogRecord, before: list[Conclusion], at_ms: int, context: Context
+) -> tuple[Changes, bytes]:
+    seen, rfm = judge(state, record.customer_id, context)
+    state.conclusion, changes = conclude(seen, rfm, before, record.place, at_ms, context.config)
+    return changes, profile_json(record.customer_id, seen, state.conclusion, rfm)
+
+
+def judge(state: CustomerState, customer_id: str, context: Context) -> tuple[View, Rfm]:
+    """The view of all parts and its scores, as of the decision's time; kept in context.views."""
+    seen = view(state.parts.values(), context.now_ms, context.config)
+    result = seen, score(seen, context.thresholds, context.config)
+    context.views[customer_id] = result
+    return result
+
+
+def tick(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
+    """Time has passed: what holds now? An incomplete customer is looked at when it is complete."""
+    if not state.is_complete() or state.conclusion is None:
+        return
+    seen, rfm = judge(state, customer_id, context)
+    state.conclusion, changes = conclude(seen, rfm, [state.conclusion], "", context.now_ms, context.config)
+    if not changes.is_empty():
+        facts.append(Fact("tick", None, changes, False, profile_json(customer_id, seen, state.conclusion, rfm)))

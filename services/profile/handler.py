@@ -1,0 +1,243 @@
+"""Order of effects of profile: load the batch's customers in one round trip, work off their logs, one Decision."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from services.chassis.errors import Fatal, Poison
+from services.chassis.ids import partition_of
+from services.chassis.kafka.dead_letter import dead_letter
+from services.chassis.records import Decision, Output, Record
+from services.chassis.redis.ledger import LedgerPort
+from services.chassis.redis.slots import Slot
+from services.profile import metrics
+from services.profile.codec import ProfileWriter, Reader
+from services.profile.core import customer_log as log
+from services.profile.core.config import ProfileConfig
+from services.profile.core.customer_log import Context, CustomerState, Fact, Handover, Held, LogRecord
+from services.profile.core.state import ENCODER, Thresholds
+from services.profile.core.timers import next_due_ms
+
+SERVICE = "profile"
+SWEEP_COUNT = 100
+_states = msgspec.msgpack.Decoder(CustomerState)
+_handovers = msgspec.msgpack.Decoder(Handover)
+
+
+class Cache:
+    """Encoded states of recently used customers; belongs to one claim. Bytes, so that a batch never spoils it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._items: OrderedDict[str, bytes | None] = OrderedDict()
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that must be loaded."""
+        absent = []
+        for name in names:
+            if name in self._items:
+                self._items.move_to_end(name)  # or it might be forgotten in favour of its own batch
+            else:
+                absent.append(name)
+        return absent
+
+    def put(self, name: str, value: bytes | None) -> None:
+        """Remember a value (None: known not to exist); the oldest ones are forgotten."""
+        self._items[name] = value
+        self._items.move_to_end(name)
+        if len(self._items) > self._limit:
+            self._items.popitem(last=False)
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes; the name must have been put before and not been missing since."""
+        return self._items[name]
+
+
+class Batch:
+    """The states one decision works on, and what comes out of it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.states: dict[str, CustomerState] = {}
+        self.ended: dict[str, CustomerState] = {}
+        self.facts: list[tuple[str, Fact]] = []
+        self.dead: list[Output] = []
+
+
+class ProfileHandler:
+    """One claimed partition of `touchpoints.resolved` (see chassis.kafka.line.PartitionHandler)."""
+
+    def __init__(
+        self, slot: Slot, store: LedgerPort, waits: dict[str, str], config: ProfileConfig, partitions: int,
+        thresholds: Callable[[], Thresholds | None], cache_customers: int,
+    ) -> None:  # fmt: skip
+        self._slot, self._store, self._waits = slot, store, waits
+        self._config, self._partitions, self._thresholds = config, partitions, thresholds
+        self._cache = Cache(max(cache_customers, 10_000))
+        self._reader, self._writer = Reader(), ProfileWriter(partitions)
+        self._swept_version = -1
+        self._sweep_cursor = 0
+
+    def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
+        """See PartitionHandler. Raises Fatal when a customer's log contradicts itself."""
+        takes = [r for r in records if r.headers.get("kind") == b"take"]
+        names = list(dict.fromkeys([*(r.key.decode() for r in records), *ticks, *self._waits]))
+        handed_over = self._load(names, takes)
+        ready = [name for name, key in self._waits.items() if key in handed_over]
+        if not records and not ticks and not ready:
+            return None
+        context = Context(now_ms, self._config, self._thresholds(), self.give_key, self._decode_held, handed_over)
+        batch = Batch(context)
+        try:
+            self._work(batch, records, ticks, ready)
+        except (log.LogError, Poison) as error:  # a hand-over that cannot be read must never be skipped
+            raise Fatal(f"touchpoints.resolved partition {self._slot.partition}: {error}") from error
+        return self._decision(batch, now_ms)
+
+    def _work(self, batch: Batch, records: list[Record], ticks: list[str], ready: list[str]) -> None:
+        for name in ticks:
+            facts: list[Fact] = []
+            log.tick(self._state(batch, name), name, batch.context, facts)
+            batch.facts += [(name, fact) for fact in facts]
+        metrics.TICKS.inc(len(ticks))
+        for record in records:
+            if not {"kind", "n", "src"} <= record.headers.keys():
+                error = "headers kind, n and src are missing: not written by identity"
+                batch.dead.append(dead_letter(record, SERVICE, error, self._partitions))
+                continue
+            name = record.key.decode()
+            state = self._state(batch, name)
+            if log.accept(state, int(record.headers["n"]), self._hold(batch, record)):
+                self._drain(batch, name, state)
+            else:
+                metrics.REPEATED.inc()
+        for name in ready:
+            if name not in batch.ended:
+                self._drain(batch, name, self._state(batch, name))
+
+    def _hold(self, batch: Batch, record: Record) -> Held:
+        """The record as it is kept until its turn; an event that cannot be read becomes `poison` and a dead letter."""
+        kind, place = record.headers["kind"].decode(), record.headers["src"].decode()
+        held = Held(kind, record.headers.get("node", b"").decode(), place, record.value or b"")
+        if kind != "event":
+            return held
+        try:
+            if record.poison:
+                raise Poison(record.poison)
+            self._decoded[place] = self._reader.read(record.key.decode(), int(record.headers["n"]), held)
+        except Poison as error:
+            batch.dead.append(dead_letter(record, SERVICE, str(error), self._partitions))
+            return Held("poison", held.node, place, b"")
+        return held
+
+    def _decode_held(self, customer_id: str, n: int, held: Held) -> LogRecord:
+        return self._decoded.pop(held.place, None) or self._reader.read(customer_id, n, held)
+
+    def _drain(self, batch: Batch, name: str, state: CustomerState) -> None:
+        facts: list[Fact] = []
+        if not log.drain(state, name, batch.context, facts):
+            batch.ended[name] = batch.states.pop(name)
+        batch.facts += [(name, fact) for fact in facts]
+
+    # -- loading ------------------------------------------------------------------------------------------------------
+    def give_key(self, giver: str, handoff_id: str, to_id: str) -> str:
+        """The immutable key of a hand-over: in the giver's slot, which writes it."""
+        return Slot(SERVICE, partition_of(giver.encode(), self._partitions)).key("give", f"{handoff_id}:{to_id}")
+
+    def _load(self, names: list[str], takes: list[Record]) -> dict[str, Handover]:
+        self._decoded: dict[str, LogRecord] = {}
+        missing = self._cache.missing(names)
+        for name, value in zip(missing, self._store.get_many([self._key(name) for name in missing]), strict=True):
+            self._cache.put(name, value)
+        wanted: dict[str, None] = {}
+        for record in takes:
+            raw = self._reader.read(record.key.decode(), 0, Held("take", "", "", record.value or b""))
+            wanted[self.give_key(raw.from_id, raw.handoff_id, raw.customer_id)] = None
+        wanted.update(dict.fromkeys(self._waits.values()))
+        found = {}
+        for keys in _by_slot(wanted):
+            for key, value in zip(keys, self._store.get_many(keys), strict=True):
+                if value is not None:
+                    found[key] = _handovers.decode(value)
+        return found
+
+    def _key(self, name: str) -> str:
+        return self._slot.key("c", name)
+
+    def _state(self, batch: Batch, name: str) -> CustomerState:
+        state = batch.states.get(name)
+        if state is None:
+            raw = self._cache.get(name) if name not in batch.ended else None
+            state = batch.states[name] = _states.decode(raw) if raw is not None else CustomerState()
+        return state
+
+    # -- what comes out -----------------------------------------------------------------------------------------------
+    def _decision(self, batch: Batch, now_ms: int) -> Decision:
+        decision = Decision(late_deletes=batch.context.taken, outputs=batch.dead)
+        for name, fact in batch.facts:
+            record = fact.record
+            cause = record.place if record is not None else batch.context.views[name][0].activity_place
+            if record is not None and record.event is not None:
+                metrics.EVENTS.inc()
+                metrics.EVENT_TO_FACT_S.observe(max(0, now_ms - record.accepted_at) / 1000)
+            decision.outputs.append(self._writer.change(name, fact, cause, now_ms))
+        for name, state in batch.states.items():
+            self._save(decision, batch.context, name, state, now_ms)
+        for name, state in batch.ended.items():
+            if name in batch.states:
+                continue
+            state.rev += 1
+            self._cache.put(name, None)
+            decision.deletes.append(self._key(name))
+            decision.due[name] = decision.waits[name] = None
+            decision.outputs.append(self._writer.ended(name, state, now_ms))
+        for key, handover in batch.context.gives.items():
+            decision.sets[key] = ENCODER.encode(handover)
+        metrics.WAITING.labels(str(self._slot.partition)).set(len(self._waits))
+        return decision
+
+    def _save(self, decision: Decision, context: Context, name: str, state: CustomerState, now_ms: int) -> None:
+        if state.wait:
+            decision.waits[name] = state.wait
+        elif name in self._waits:
+            decision.waits[name] = None
+        if not (state.n or state.held):
+            decision.due[name] = None  # a timer of a customer that is gone
+            return
+        looked_at = context.views.get(name)
+        if looked_at is None and state.conclusion is not None and state.is_complete() and not state.due_ms:
+            looked_at = log.judge(state, name, context)  # made complete by a record that concludes nothing
+        if looked_at is not None and state.conclusion is not None:
+            seen, rfm = looked_at
+            state.rev += 1
+            decision.outputs.append(self._writer.snapshot(name, state, seen, state.conclusion, rfm, now_ms))
+            self._set_due(decision, name, state, next_due_ms(seen, rfm, self._config))
+        if not state.is_complete():
+            self._set_due(decision, name, state, None)
+        value = ENCODER.encode(state)
+        self._cache.put(name, value)
+        decision.sets[self._key(name)] = value
+
+    def _set_due(self, decision: Decision, name: str, state: CustomerState, due_ms: int | None) -> None:
+        if (due_ms or 0) != state.due_ms:
+            state.due_ms = due_ms or 0
+            decision.due[name] = due_ms
+
+    # -- new thresholds -----------------------------------------------------------------------------------------------
+    def sweep(self) -> list[str]:
+        """Some customers to look at again because the thresholds are new; empty when all have been looked at."""
+        thresholds = self._thresholds()
+        if thresholds is None or thresholds.version == self._swept_version:
+            return []
+        self._sweep_cursor, names = self._store.scan_due(self._slot, self._sweep_cursor, SWEEP_COUNT)
+        if self._sweep_cursor == 0:
+            self._swept_version = thresholds.version
+        return names
+
+
+def _by_slot(keys: Iterable[str]) -> Iterable[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        groups.setdefault(key[: key.index("}")], []).append(key)
+    return groups.values()
