@@ -45,8 +45,7 @@ def fingerprint(text: str) -> str:
 
 def _without_doc(node: Any) -> Any:
     if isinstance(node, dict):
-        # A field may be called doc; only the attribute of a named type or field goes, and that is always a text
-        # beside "name".
+        # Only the attribute of a field or named type, which stands beside "name"; a default may hold a key doc.
         return {k: _without_doc(v) for k, v in node.items() if not (k == "doc" and "name" in node)}
     return [_without_doc(item) for item in node] if isinstance(node, list) else node
 
