@@ -1,0 +1,32 @@
+"""Point drained ledgers at another Kafka: positions start again, a new log generation keeps places unique.
+
+For the local stack, whose broker is in memory, and for operators who move to a new cluster after draining the old one.
+"""
+
+from collections.abc import Mapping
+
+import redis
+
+from services.chassis.errors import Fatal
+from services.chassis.redis.inspect import registered
+from services.chassis.redis.ledger import script_text
+
+
+def rebase(client: "redis.Redis", cluster_id: str, topic_ids: Mapping[str, str]) -> int:
+    """Rebase every ledger whose topic is in topic_ids (name → id on the new cluster); returns how many moved.
+
+    A ledger that already stands on that log is left alone. Raises Fatal when one still has unsent outputs or waiting
+    customers: the old log is then not drained, and leaving it would lose what they wait for.
+    """
+    script = client.register_script(script_text("services.chassis.redis", "rebase.lua"))
+    slots = [(slot, topic) for slot, topic in registered(client) if topic in topic_ids]
+    busy = [slot.ledger for slot, _ in slots if client.llen(slot.outbox) or client.hlen(slot.waits)]
+    if busy:
+        raise Fatal(f"ledgers {busy} are not drained: run the services on the old Kafka until `touchstream wait-idle`")
+    answers = [
+        script(keys=[slot.ledger, slot.outbox, slot.waits], args=[cluster_id, topic_ids[topic]])
+        for slot, topic in slots
+    ]
+    if b"BUSY" in answers:
+        raise Fatal("a service is still running: stop all services before ledgers are rebased")
+    return answers.count(b"OK")
