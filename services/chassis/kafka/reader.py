@@ -1,0 +1,98 @@
+"""A group member that reads several topics from offsets its owner names: for loops that are not the chassis' own.
+
+Knows places (topic, partition) and Records; no ledger, no batches. What the group assigns comes back as callbacks from
+within read().
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.chassis.errors import Fatal
+from services.chassis.kafka import client
+from services.chassis.records import Record
+
+Place: TypeAlias = tuple[str, int]
+Places = Callable[[list[Place]], None]
+_LOST = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+
+
+class Reader:
+    """One consumer. Not thread-safe; close() leaves the group."""
+
+    def __init__(self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str) -> None:
+        self._consumer: Consumer = client.consumer(bootstrap, group, session_timeout_ms, client_id)
+        self.error = ""  # the last complaint of the client, for health; empty when reading works
+
+    def subscribe(self, topics: Iterable[str], on_assign: Places, on_revoke: Places) -> None:
+        """Join the group. on_assign must call start() for what it wants to read; both are called from within read()."""
+
+        def assigned(consumer: Any, parts: list[TopicPartition]) -> None:
+            on_assign([(part.topic, part.partition) for part in parts])
+
+        def revoked(consumer: Any, parts: list[TopicPartition]) -> None:
+            on_revoke([(part.topic, part.partition) for part in parts])
+            self._consumer.unassign()
+
+        self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+
+    def start(self, offsets: Mapping[Place, int]) -> None:
+        """Read exactly these places from these offsets; replaces what was read before, nothing is paused afterwards."""
+        self._consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()])
+
+    def read(self, most: int, timeout_s: float) -> dict[Place, list[Record]]:
+        """What has arrived, at most `most` records; waits up to timeout_s for the first. Raises Fatal (see _refuse)."""
+        messages = self._consumer.consume(1, timeout_s)
+        if messages:
+            messages += self._consumer.consume(most - 1, 0)
+        found: dict[Place, list[Record]] = {}
+        for message in messages:
+            if message.error() is not None:
+                self._refuse(message)
+                continue
+            self.error = ""
+            record = client.to_record(message)
+            found.setdefault((record.topic, record.partition), []).append(record)
+        return found
+
+    def _refuse(self, message: Message) -> None:
+        error = message.error()
+        if error is not None and error.code() in _LOST:
+            raise Fatal(
+                f"{message.topic()} partition {message.partition()}: the ledger's position is not in the log any more"
+                f" ({error}). Retention was shorter than the outage, or the topic was recreated. Restore the log, or"
+                " rebase the ledgers on purpose (touchstream rebase)."
+            )
+        self.error = str(error)
+
+    def pause(self, places: Iterable[Place]) -> None:
+        """Stop reading these places until resume()."""
+        self._consumer.pause([TopicPartition(*place) for place in places])
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Read these places again, from where they were paused."""
+        self._consumer.resume([TopicPartition(*place) for place in places])
+
+    def end(self, place: Place) -> int | None:
+        """The next offset the broker will write, as last heard; None before the first answer."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        except KafkaException:
+            return None
+        return high if high >= 0 else None
+
+    def publish(self, offsets: Mapping[Place, int]) -> str:
+        """Commit positions to the group, for dashboards only; returns why it failed, empty when it was sent."""
+        try:
+            self._consumer.commit(
+                offsets=[TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()],
+                asynchronous=True,
+            )
+        except KafkaException as error:
+            return str(error)
+        return ""
+
+    def close(self) -> None:
+        """Leave the group; blocks until the broker knows or the client gives up."""
+        self._consumer.close()

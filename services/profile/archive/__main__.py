@@ -1,0 +1,58 @@
+"""Wiring of the archive process: topics → ClickHouse, exactly once. `python -m services.profile.archive`."""
+
+import gc
+
+from services.chassis import clickhouse, failpoints
+from services.chassis.clock import now_ms
+from services.chassis.health import Health, serve_ops
+from services.chassis.kafka import client
+from services.chassis.kafka.reader import Reader
+from services.chassis.kafka.relay import Relay
+from services.chassis.logs import configure_logs
+from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.ledger import Ledger
+from services.chassis.run import Stop, run
+from services.chassis.settings import load_settings
+from services.profile.archive.batches import Archiver
+from services.profile.archive.decode import open_decoders
+from services.profile.archive.handler import Archive, Pace
+from services.profile.archive.line import Limits
+from services.profile.archive.metrics import SERVICE, ArchiveMetrics
+from services.profile.archive.ownership import Ownership, read_log
+from services.profile.archive.settings import ArchiveSettings
+from services.profile.archive.tables import TableCheck, wait_for_tables
+
+
+def main(stop: Stop) -> None:
+    """Open everything, work until stopped, close in reverse."""
+    settings = load_settings(ArchiveSettings)
+    configure_logs(SERVICE, settings.log_level)
+    failpoints.configure(settings.failpoints)
+    # A batch holds tens of thousands of dicts at once and no cycles: full collections would only walk them.
+    gc.set_threshold(100_000, 20, 20)
+    health = Health()
+    metrics = ArchiveMetrics(health)
+    ops = serve_ops(settings.metrics_port, health, settings.ops_host)
+    store = clickhouse.connect(settings)
+    try:
+        redis = sync_client(settings.redis_url)
+        for shortcoming in assert_durable(redis, settings.relaxed_durability):
+            metrics.log.warning("redis.relaxed", text=shortcoming)
+        if not wait_for_tables(store, health, stop, lambda text: metrics.limited.warning("tables.wait", text=text)):
+            return
+        ledger, limits = Ledger(redis), Limits(settings.batch_rows, settings.batch_bytes)
+        decoders = open_decoders(settings.schema_registry_url)
+        archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms)
+        session_ms = settings.kafka_session_timeout_ms
+        pace = Pace(settings.linger_ms / 1000, settings.inserts_per_s, settings.buffer_bytes, session_ms / 1000)
+        reader = Reader(settings.kafka_bootstrap, f"touchstream-{SERVICE}", session_ms, SERVICE)
+        relay = Relay(lambda: client.producer(settings.kafka_bootstrap, SERVICE))
+        ownership = Ownership(reader, relay, ledger, read_log(settings.kafka_bootstrap), metrics)
+        Archive(reader, relay, ownership, archiver, limits, pace, metrics, TableCheck(store, health)).run(stop)
+    finally:
+        store.close()
+        ops.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,158 @@
+"""One batch from its first record to its position: decode, intent, insert, position, dead letters; in this order.
+
+Every step may be the last one before a crash; line.py says why that is safe.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from services.chassis.clock import Clock
+from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp
+from services.chassis.kafka.dead_letter import dead_letter
+from services.chassis.kafka.line import KILLS_UNTIL_POISON, POISON_SAMPLE, POISON_SHARE, SUSPICIOUS_CLAIMS
+from services.chassis.records import Decision, Entry
+from services.chassis.redis.ledger import Claim
+from services.profile.archive.decode import Decoder
+from services.profile.archive.line import Batch, Intent, Limits, Line
+from services.profile.archive.metrics import SERVICE, ArchiveMetrics
+
+# A partition that was claimed often without getting on is decoded a few records at a time, each attempt counted.
+CAREFUL_ROWS = 200
+
+
+class Inserter(Protocol):
+    """What is needed of services.chassis.clickhouse.Clickhouse."""
+
+    def insert(
+        self, table: str, columns: Sequence[str], column_data: Sequence[Sequence[object]], token: str | None
+    ) -> int: ...
+
+
+class ArchiveLedger(Protocol):
+    """What is needed of services.chassis.redis.ledger.Ledger."""
+
+    def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry: ...
+    def save_extra(self, claim: Claim, extra: bytes, seen: dict[str, int], position: int) -> None: ...
+    def suspect(self, claim: Claim, offset: int) -> int: ...
+
+
+class NotInserted(Retriable):
+    """ClickHouse did not acknowledge; the batch stays begun and is sent again under its token."""
+
+
+class Archiver:
+    """Carries batches through their steps. Raises Fenced and other Retriable of the ledger, NotInserted, Fatal."""
+
+    def __init__(
+        self, ledger: ArchiveLedger, clickhouse: Inserter, decoders: dict[str, Decoder], partitions: int,
+        limits: Limits, metrics: ArchiveMetrics, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._ledger, self._clickhouse, self._decoders = ledger, clickhouse, decoders
+        self._partitions, self._limits, self._metrics, self._clock = partitions, limits, metrics, clock
+        self._recent: dict[str, tuple[int, int]] = {}
+
+    def advance(self, line: Line) -> Entry | None:
+        """Bring the line's next batch to its position; what is to be relayed, None when the line stands at a gap."""
+        batch = line.batch
+        if batch is None:
+            batch = self._begin(line)
+            if batch is None:
+                return None
+        self._insert(line, batch)
+        fp("archive.after_insert")
+        entry = self._commit(line, batch)
+        fp("archive.after_position")
+        self._report(line, batch)
+        line.done(batch, time.monotonic())
+        self._watch_poison(line.topic, batch)
+        return entry
+
+    def _begin(self, line: Line) -> Batch | None:
+        """Cut, decode, store the intent. A batch without rows needs none."""
+        is_careful = line.claim.tries >= SUSPICIOUS_CLAIMS and line.claim.applied == 0 and line.intent is None
+        batch = line.cut(Limits(CAREFUL_ROWS, self._limits.size_bytes) if is_careful else self._limits)
+        if batch.gap is not None and batch.upto == line.claim.position:
+            line.is_stopped = True
+            self._metrics.gap(line.topic, line.claim.slot.partition, batch.gap, batch.seen)
+            return None
+        decoder = self._decoders[line.topic]
+        if is_careful:
+            self._mark_suspects(line, batch)
+        batch.decoded = decoder.decode(batch.taken)
+        if line.intent is not None:
+            self._metrics.repeats.labels(line.topic).inc()
+        elif batch.decoded.rows:
+            intent = Intent(batch.upto, batch.token)
+            self._ledger.save_extra(line.claim, msgspec.msgpack.encode(intent), line.claim.seen, line.claim.position)
+            line.intent = intent
+        fp("archive.after_intent")
+        line.batch = batch
+        return batch
+
+    def _mark_suspects(self, line: Line, batch: Batch) -> None:
+        """Count an attempt at each record; one that was there at too many deaths is not decoded again.
+
+        Only decoding can kill by a record's content, and an intent says that it did not: without one, the claims
+        that led here died before it.
+        """
+        decoder = self._decoders[line.topic]
+        for record in batch.taken:
+            attempts = self._ledger.suspect(line.claim, record.offset)
+            if attempts > KILLS_UNTIL_POISON:
+                record.poison = f"decoding it ended the process {attempts - 1} times"
+            else:
+                decoder.decode([record])
+
+    def _insert(self, line: Line, batch: Batch) -> None:
+        assert batch.decoded is not None
+        for rows in batch.decoded.rows:
+            started = time.monotonic()
+            try:
+                self._clickhouse.insert(rows.table, rows.columns, rows.data, f"{batch.token}/{rows.table}")
+            except Retriable as error:
+                raise NotInserted(str(error)) from error
+            self._metrics.insert_s.labels(rows.table).observe(time.monotonic() - started)
+            self._metrics.rows.labels(rows.table).inc(len(rows))
+            fp("archive.between_tables")
+
+    def _commit(self, line: Line, batch: Batch) -> Entry:
+        assert batch.decoded is not None
+        outputs = [dead_letter(record, SERVICE, reason, self._partitions) for record, reason in batch.decoded.dead]
+        former, line.claim.extra = line.claim.extra, b""
+        try:
+            return self._ledger.apply(line.claim, Decision(outputs=outputs), batch.seen, batch.upto, batch.log_ms)
+        except Retriable:
+            line.claim.extra = former
+            raise
+
+    def _report(self, line: Line, batch: Batch) -> None:
+        assert batch.decoded is not None
+        read = sum(1 for record in line.records if record.offset < batch.upto)
+        self._metrics.taken(line.topic, len(batch.taken), read - len(batch.taken))
+        self._metrics.dead(line.topic, len(batch.decoded.dead))
+        rows = {rows.table: len(rows) for rows in batch.decoded.rows}
+        if rows and batch.oldest_log_ms > 0:
+            age_s = max(0, self._clock() - batch.oldest_log_ms) / 1000
+            self._metrics.freshness_s.labels(line.topic).observe(age_s)
+        self._metrics.log.info(
+            "batch.archived", topic=line.topic, partition=line.claim.slot.partition, upto=batch.upto, rows=rows,
+            dead=len(batch.decoded.dead), duplicates=read - len(batch.taken),
+        )  # fmt: skip
+
+    def _watch_poison(self, topic: str, batch: Batch) -> None:
+        """Stop when most records cannot be read: then the program is wrong, not the records."""
+        assert batch.decoded is not None
+        read, dead = self._recent.get(topic, (0, 0))
+        read, dead = read + len(batch.taken), dead + len(batch.decoded.dead)
+        if read >= POISON_SAMPLE:
+            if dead > POISON_SHARE * read:
+                raise Fatal(
+                    f"archive: {dead} of the last {read} records of {topic} went to archive.dead. The line is stopped:"
+                    " look at them with `touchstream dead`, mend the program or the writer, start again."
+                )
+            read = dead = 0
+        self._recent[topic] = (read, dead)

@@ -1,0 +1,157 @@
+"""One claimed partition: what was read and not yet archived, where the next batch ends, the intent of a batch begun.
+
+A batch goes through three steps, each repeatable after a crash:
+  intent    {upto, token} is stored beside the position: from now on exactly these records are this batch
+  insert    under that token; a repetition within ClickHouse's deduplication window changes nothing
+  position  moves to upto, the intent goes, dead letters enter the outbox, all in one script
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from services.chassis.ids import stable_id
+from services.chassis.records import Record
+from services.chassis.redis.ledger import Claim, Verdict, accept
+from services.profile.archive.decode import Decoded
+
+
+class Intent(msgspec.Struct, array_like=True, frozen=True):
+    """The batch from the ledger's position up to (not including) offset `upto` is inserted under `token`."""
+
+    upto: int
+    token: str
+
+
+def load_intent(extra: bytes) -> Intent | None:
+    """The intent stored with a position, None when there is none."""
+    return msgspec.msgpack.decode(extra, type=Intent) if extra else None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch is cut: rows or bytes at most, else the age of its oldest record."""
+
+    rows: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records position … upto-1 judged: `taken` are new, `seen` holds the sequence numbers after them."""
+
+    taken: list[Record]
+    upto: int
+    seen: dict[str, int]
+    log_ms: int
+    oldest_log_ms: int
+    gap: Record | None = None
+    token: str = ""
+    decoded: Decoded | None = None
+
+
+@dataclass(slots=True)
+class Line:
+    """State of one owned partition under one epoch. `log_key` names this life of the topic (cluster and topic id)."""
+
+    topic: str
+    claim: Claim
+    log_key: str
+    is_compacted: bool = False
+    intent: Intent | None = None
+    records: list[Record] = field(default_factory=list)
+    size_bytes: int = 0
+    since_s: float = 0.0
+    next_offset: int = 0
+    batch: Batch | None = None
+    is_stopped: bool = False
+    is_paused: bool = False
+
+    def __post_init__(self) -> None:
+        self.intent = load_intent(self.claim.extra)
+        self.next_offset = self.claim.position
+
+    def add(self, records: Sequence[Record], now_s: float) -> None:
+        """Take in what was read; what is here already is passed over."""
+        fresh = [record for record in records if record.offset >= self.next_offset]
+        if not fresh:
+            return
+        if not self.records:
+            self.since_s = now_s
+        self.records += fresh
+        self.size_bytes += sum(len(record.value or b"") for record in fresh)
+        self.next_offset = fresh[-1].offset + 1
+
+    def is_due(self, now_s: float, linger_s: float, limits: Limits) -> bool:
+        """Whether a batch can be cut now. A begun one waits for its last record and for nothing else."""
+        if self.is_stopped:
+            return False
+        if self.batch is not None:
+            return True
+        if self.intent is not None:
+            return self.next_offset >= self.intent.upto
+        if not self.records:
+            return False
+        return (
+            now_s - self.since_s >= linger_s or len(self.records) >= limits.rows or self.size_bytes >= limits.size_bytes
+        )
+
+    def is_full(self, limits: Limits) -> bool:
+        """Whether reading on would only cost memory."""
+        if self.intent is not None:
+            return self.next_offset >= self.intent.upto
+        return len(self.records) >= limits.rows or self.size_bytes >= limits.size_bytes
+
+    def cut(self, limits: Limits) -> Batch:
+        """The next batch: exactly the intent's records when one was begun, else as much as the limits allow."""
+        seen = dict(self.claim.seen)
+        batch = Batch([], self.claim.position, seen, 0, self.records[0].log_ms if self.records else 0)
+        size = 0
+        for count, record in enumerate(self.records):
+            if self.intent is not None:
+                if record.offset >= self.intent.upto:
+                    break
+            elif count >= limits.rows or size >= limits.size_bytes:
+                break
+            size += len(record.value or b"")
+            verdict = accept(seen, record)
+            if verdict is Verdict.GAP and self.is_compacted:
+                # Compaction removed what a newer snapshot replaced: a hole here is no loss.
+                seen[_source(record)] = _number(record)
+            elif verdict is Verdict.GAP:
+                batch.gap = record
+                break
+            if verdict is not Verdict.DUPLICATE:
+                batch.taken.append(record)
+            batch.upto, batch.log_ms = record.offset + 1, record.log_ms
+        if batch.gap is not None and self.intent is not None:
+            # It was not there when the batch was begun: the log itself has changed. Touch nothing.
+            batch.taken, batch.upto = [], self.claim.position
+        elif self.intent is not None:
+            batch.upto, batch.token = self.intent.upto, self.intent.token
+        else:
+            batch.token = self._new_token(batch.upto)
+        return batch
+
+    def _new_token(self, upto: int) -> str:
+        # Never the same for two batches: a log that begins anew at offset 0, or a ledger that does, must not find its
+        # rows hidden by what another life inserted under the same range.
+        place = f"{self.topic}/{self.claim.slot.partition}/{self.claim.position}-{upto}"
+        return f"{place}/{stable_id(self.log_key, place, str(self.claim.generation), str(self.claim.epoch))[:16]}"
+
+    def done(self, batch: Batch, now_s: float) -> None:
+        """The batch is archived and the position moved: forget its records."""
+        index = next((i for i, record in enumerate(self.records) if record.offset >= batch.upto), len(self.records))
+        del self.records[:index]
+        self.size_bytes = sum(len(record.value or b"") for record in self.records)
+        self.since_s = now_s
+        self.intent, self.batch = None, None
+
+
+def _source(record: Record) -> str:
+    return record.headers["seq"].decode().partition(":")[0]
+
+
+def _number(record: Record) -> int:
+    return int(record.headers["seq"].decode().partition(":")[2])

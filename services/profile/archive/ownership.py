@@ -1,0 +1,125 @@
+"""Which partitions this process owns: the group assigns, the ledger claims, one Line per claimed partition.
+
+Whatever goes wrong with a partition ends here: its line is dropped, with everything it had read, and claimed again.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.chassis.errors import Retriable
+from services.chassis.failpoints import fp
+from services.chassis.kafka import client
+from services.chassis.kafka.reader import Place, Reader
+from services.chassis.kafka.relay import Relay
+from services.chassis.records import unpack_entry
+from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.slots import Slot
+from services.chassis.topics import load_topics
+from services.profile.archive.core.rows import FEEDS
+from services.profile.archive.line import Line
+from services.profile.archive.metrics import SERVICE, ArchiveMetrics
+
+# Before a partition whose ledger did not answer is claimed again.
+BACK_OFF_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The topics as they are: identity of this life of the log, oldest offsets, and which topics are compacted."""
+
+    cluster_id: str
+    topic_ids: Mapping[str, str]
+    firsts: Mapping[Place, int]
+    compacted: frozenset[str]
+
+
+def read_log(bootstrap: str) -> Log:
+    """What the broker says of the archived topics. Raises Retriable when it is away, Fatal when a topic is missing."""
+    topics = load_topics()
+    cluster_id, topic_ids = client.log_identity(bootstrap, FEEDS)
+    compacted = frozenset(name for name in FEEDS if topics[name].cleanup == "compact")
+    return Log(cluster_id, topic_ids, client.first_offsets(bootstrap, FEEDS), compacted)
+
+
+class Ownership:
+    """The claimed lines, kept in step with what the group assigns."""
+
+    def __init__(self, reader: Reader, relay: Relay, ledger: Ledger, log: Log, metrics: ArchiveMetrics) -> None:
+        self._reader, self._relay, self._ledger, self._log, self._metrics = reader, relay, ledger, log, metrics
+        self.lines: dict[Place, Line] = {}
+        self._wanted: set[Place] = set()
+        self._not_before_s: dict[Place, float] = {}
+
+    def join(self) -> None:
+        """Join the group; assignments arrive while the reader reads."""
+        self._reader.subscribe(sorted(self._log.topic_ids), self._assigned, self._revoked)
+
+    def leave(self) -> None:
+        """Trim what is acknowledged and leave the group."""
+        for line in self.lines.values():
+            self.trim(line)
+        self._reader.close()
+        self._relay.discard()
+
+    def claim_missing(self, reason: str = "again") -> None:
+        """Claim every assigned partition that has no line and whose back-off is over, then read from all positions."""
+        now_s = time.monotonic()
+        missing = [place for place in self._wanted - self.lines.keys() if self._not_before_s.get(place, 0.0) <= now_s]
+        for place in sorted(missing):
+            try:
+                self.lines[place] = self._claim(place)
+                self._metrics.claims.labels(reason).inc()
+                self._metrics.health.set("redis", True)
+            except Retriable as error:
+                self._not_before_s[place] = time.monotonic() + BACK_OFF_S
+                self._metrics.health.set("redis", False, str(error))
+                self._metrics.limited.error("partition.claim_failed", place=place, text=str(error))
+        if missing:
+            self._reader.start({place: line.next_offset for place, line in self.lines.items() if not line.is_stopped})
+            for line in self.lines.values():
+                line.is_paused = False
+
+    def drop(self, place: Place, wait_s: float = BACK_OFF_S) -> None:
+        """Forget a line; it is claimed again after wait_s if it is still assigned."""
+        self.lines.pop(place, None)
+        self._not_before_s[place] = time.monotonic() + wait_s
+
+    def trim(self, line: Line) -> None:
+        """Trim acknowledged dead letters from the outbox; what could not be trimmed is relayed once more."""
+        try:
+            self._ledger.touch(line.claim)
+        except Retriable as error:
+            self._metrics.limited.warning("partition.untrimmed", topic=line.topic, text=str(error))
+
+    def _assigned(self, places: list[Place]) -> None:
+        self._wanted = set(places)
+        self.lines.clear()
+        self._not_before_s.clear()
+        self.claim_missing("assigned")
+        if not self.lines:
+            self._reader.start({})
+
+    def _revoked(self, places: list[Place]) -> None:
+        for place in places:
+            self._wanted.discard(place)
+            line = self.lines.pop(place, None)
+            if line is not None:
+                self.trim(line)
+
+    def _claim(self, place: Place) -> Line:
+        topic, partition = place
+        cluster_id, topic_id = self._log.cluster_id, self._log.topic_ids[topic]
+        slot = Slot(f"{SERVICE}.{topic}", partition)
+        claim = self._ledger.claim(slot, topic, cluster_id, topic_id, self._log.firsts.get(place, 0))
+        fp("archive.after_claim")
+        if claim.unsent:
+            entries = [unpack_entry(blob) for blob in claim.unsent]
+            claim.restored(entries)
+            self._relay.send([(claim, entry) for entry in entries])
+        line = Line(topic, claim, f"{cluster_id}/{topic_id}", topic in self._log.compacted)
+        self._metrics.log.info(
+            "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
+            unsent=len(claim.unsent), tries=claim.tries, begun=line.intent.upto if line.intent else None,
+        )  # fmt: skip
+        return line

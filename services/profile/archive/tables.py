@@ -1,0 +1,109 @@
+"""Whether ClickHouse's tables are fit for exactly-once inserts: they exist and remember insert tokens."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from services.chassis.clickhouse import Row
+from services.chassis.errors import Fatal, Retriable
+from services.chassis.health import Health
+from services.chassis.run import Stop
+from services.profile.archive.core.rows import FEEDS
+
+# Inserts that a table must remember. Lower: a batch repeated after a long outage of one worker, while the others went
+# on inserting, would be written twice (and collapse later, by the order key).
+MIN_WINDOW = 1_000
+CHECK_EVERY_S = 300.0
+WAIT_S = 1.0
+TARGETS = tuple(sorted({table for feed in FEEDS.values() for table in feed.tables}))
+_WINDOW = re.compile(r"\bnon_replicated_deduplication_window = (\d+)")
+_SQL = """
+SELECT name, engine, engine_full, arrayStringConcat(dependencies_table, ', ') AS views
+FROM system.tables WHERE database = {database:String}
+"""
+
+
+class Asker(Protocol):
+    """The part of services.chassis.clickhouse.Clickhouse that is needed here."""
+
+    database: str
+
+    def query_rows(self, sql: str, params: dict[str, object] | None = None) -> list[Row]: ...
+
+
+def problems(clickhouse: Asker) -> list[str]:
+    """What stands in the way of exactly-once inserts; empty when all is well. Raises Retriable, Fatal."""
+    found = {row["name"]: row for row in clickhouse.query_rows(_SQL, {"database": clickhouse.database})}
+    wrong = []
+    for table in TARGETS:
+        row = found.get(table)
+        if row is None:
+            wrong.append(f"table {table} does not exist")
+            continue
+        wrong += _window_problem(table, row)
+        for view in filter(None, row["views"].split(", ")):
+            # A materialised view inserts on its own: without a window of its target, a repeated insert doubles there.
+            wrong += _view_problems(view.rpartition(".")[2], table, found)
+    return wrong
+
+
+def _window_problem(table: str, row: Row) -> list[str]:
+    if row["engine"].startswith(("Replicated", "Shared")):
+        return []  # Keeper remembers; replicated_deduplication_window is 100 or more by default
+    window = _WINDOW.search(row["engine_full"])
+    size = int(window.group(1)) if window else 0
+    if size >= MIN_WINDOW:
+        return []
+    return [f"{table}: non_replicated_deduplication_window is {size}, must be at least {MIN_WINDOW}"]
+
+
+def _view_problems(view: str, table: str, found: dict[str, Row]) -> list[str]:
+    row = found.get(view)
+    if row is None or row["engine"] != "MaterializedView":
+        return []
+    target = re.search(r"\bTO (?:\S+\.)?`?(\w+)`?", row["engine_full"] or "")
+    inner = found.get(target.group(1)) if target else found.get(f".inner.{view}")
+    if inner is None:
+        return [f"materialised view {view} on {table}: its target cannot be checked; give it one with TO"]
+    return _window_problem(inner["name"], inner)
+
+
+def wait_for_tables(clickhouse: Asker, health: Health, stop: Stop, log: Callable[[str], None]) -> bool:
+    """Block until ClickHouse answers and its tables are fit; False when asked to stop first. Raises Fatal."""
+    while not stop.is_set():
+        try:
+            wrong = problems(clickhouse)
+        except Retriable as error:
+            health.set("clickhouse", False, str(error))
+            log(str(error))
+            stop.wait(WAIT_S)
+            continue
+        if wrong:
+            raise Fatal(
+                f"ClickHouse tables of {clickhouse.database} are not fit for exactly-once inserts: {'; '.join(wrong)}."
+                " Run `python -m services.profile.archive.migrate`."
+            )
+        health.set("clickhouse", True)
+        health.set("tables", True)
+        return True
+    return False
+
+
+class TableCheck:
+    """The same check from time to time: somebody may change a table under a running archive."""
+
+    def __init__(self, clickhouse: Asker, health: Health) -> None:
+        self._clickhouse, self._health = clickhouse, health
+        self._next_s = time.monotonic() + CHECK_EVERY_S
+
+    def __call__(self) -> None:
+        """Check when it is time; blocks for one query then."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + CHECK_EVERY_S
+        try:
+            wrong = problems(self._clickhouse)
+        except (Retriable, Fatal):
+            return  # inserts say so themselves
+        self._health.set("tables", not wrong, "; ".join(wrong))
