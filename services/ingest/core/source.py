@@ -30,6 +30,8 @@ class Source:
     """A source system as one of its write keys may act for it."""
 
     name: str
+    # Short name of the key for limits and logs: the first characters of its digest.
+    key: str = ""
     region: str = "CN"
     currency: str = "CNY"
     zone: tzinfo = UTC
