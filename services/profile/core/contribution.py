@@ -55,7 +55,8 @@ def contribution(touchpoint: Mapping[str, Json], place: str) -> Event:
 def mask(identifier: str) -> str:
     """An identifier for people: kind:value with the middle hidden, e.g. phone:+86138****5678, email:a***@example.com.
 
-    At most half of the characters stay, so that a short value is not shown whole.
+    Of a long phone number the four digits before the last four are hidden (what Chinese readers are used to), of other
+    values at least half of the characters, so that a short one is not shown whole.
     """
     kind, _, value = identifier.partition(":")
     if kind == "email" and "@" in value:
@@ -64,7 +65,7 @@ def mask(identifier: str) -> str:
     scope, slash, value = value.rpartition("/")
     head = tail = min(4, len(value) // 4)
     if kind == "phone" and len(value) > 10:
-        head = len(value) - 8
+        head, tail = len(value) - 8, 4
     return f"{kind}:{scope}{slash}{value[:head]}****{value[len(value) - tail :]}"
 
 

@@ -5,6 +5,7 @@ late one never enters is the same; the limits below keep the k smallest names, o
 once pushed out by k better ones stays out.
 """
 
+from binascii import b2a_base64
 from bisect import bisect_left, insort
 from hashlib import blake2b
 
@@ -25,12 +26,13 @@ from services.profile.core.state import Event, Json, Part, Ring, Write
 MAX_NAMES = 200
 MAX_TRAITS = 200
 MAX_IDENTIFIERS = 50
-MAX_ORDERS = 2_000
+MAX_ORDERS = 1_000
 # Shares the counts of the names beyond MAX_NAMES.
 OTHER_NAMES = ""
 
 _ACTIVE_TYPES = frozenset(("track", "page", "screen"))
-_PLAIN_ORDER_ID_LENGTH = 16
+# Longer order ids are kept as a digest of 64 bits: one customer's orders do not collide, and state stays small.
+_PLAIN_ORDER_ID_LENGTH = 12
 
 
 def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
@@ -75,12 +77,11 @@ def has_seen(part: Part, name: str) -> bool:
 
 
 def order_key(order_id: str, event_id: str) -> str:
-    """What makes two purchases one: the order id, or without one the event itself; at most 17 characters."""
-    if not order_id:
-        return "@" + blake2b(event_id.encode(), digest_size=8).hexdigest()
-    if len(order_id) <= _PLAIN_ORDER_ID_LENGTH:
+    """What makes two purchases one: the order id, or without one the event itself; at most 12 characters."""
+    if order_id and len(order_id) <= _PLAIN_ORDER_ID_LENGTH:
         return order_id
-    return "#" + blake2b(order_id.encode(), digest_size=8).hexdigest()
+    sign, text = ("#", order_id) if order_id else ("@", event_id)
+    return sign + b2a_base64(blake2b(text.encode(), digest_size=8).digest(), newline=False)[:11].decode()
 
 
 def _fold_meaning(
@@ -118,10 +119,25 @@ def _fold_purchase(part: Part, event: Event, clock: tuple[int, str], ring_day: i
         return
     orders = part.orders
     # The latest day, not the first: of an order's events the ring then forgets the same ones in any order of arrival.
-    if ring_day > orders.get(key, ring_day - 1):
-        orders[key] = ring_day
-        if len(orders) > MAX_ORDERS:
-            del orders[min(orders, key=lambda k: (orders[k], k))]
+    known = orders.get(key)
+    if known is not None:
+        if ring_day <= known:
+            return
+        _take_order(part, key)
+    orders[key] = ring_day
+    _add(part.order_days, ring_day, 1, True)
+    if len(orders) > MAX_ORDERS:
+        _take_order(part, min(orders, key=lambda k: (orders[k], k)))
+
+
+def _take_order(part: Part, key: str) -> None:
+    """Remove an order from the ring and from the count of its day."""
+    ring = part.order_days
+    index = bisect_left(ring.days, part.orders.pop(key))
+    ring.total -= 1
+    ring.values[index] -= 1
+    if not ring.values[index]:
+        del ring.days[index], ring.values[index]
 
 
 def _counter(part: Part, name: str) -> Ring:
@@ -169,12 +185,19 @@ def _prune(part: Part, before: int) -> None:
     for rings in (part.counters, part.money):
         for ring in rings.values():
             if ring.days and ring.days[0] <= before:
-                cut = bisect_left(ring.days, before + 1)
-                del ring.days[:cut]
-                del ring.values[:cut]
-    orders = part.orders
-    if orders and min(orders.values()) <= before:
-        part.orders = {key: day for key, day in orders.items() if day > before}
+                _cut(ring, before)
+    ring = part.order_days
+    if ring.days and ring.days[0] <= before:
+        ring.total -= _cut(ring, before)
+        part.orders = {key: day for key, day in part.orders.items() if day > before}
+
+
+def _cut(ring: Ring, before: int) -> int:
+    """Drop the days up to and including `before`; their sum."""
+    index = bisect_left(ring.days, before + 1)
+    dropped = sum(ring.values[:index])
+    del ring.days[:index], ring.values[:index]
+    return dropped
 
 
 def _write_traits(part: Part, event: Event) -> None:

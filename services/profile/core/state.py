@@ -67,6 +67,7 @@ class Part(msgspec.Struct, array_like=True):
     counters      event name → count per day; names beyond the limit share the name "" (see fold)
     money         currency → net spend per day (purchases minus refunds)
     orders        order key → latest business day an event named it, within the ring; at most MAX_ORDERS newest
+    order_days    how many of them per day
     order_low/high  smallest and largest order key ever seen: equal means exactly one purchase in a lifetime
     writes        trait fields grouped by the event that won them, ascending by (ms, event id, source)
     identifiers   masked identifiers seen with this node, sorted
@@ -85,6 +86,7 @@ class Part(msgspec.Struct, array_like=True):
     order_low: str = ""
     order_high: str = ""
     orders: dict[str, int] = {}
+    order_days: Ring = msgspec.field(default_factory=Ring)
     money: dict[str, Ring] = {}
     counters: dict[str, Ring] = {}
     writes: list[Write] = []

@@ -7,33 +7,65 @@ from services.profile.core.state import Conclusion, Json, Part, Rfm, View
 _JSON = msgspec.json.Encoder(order="deterministic")
 
 
-def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm) -> bytes:
-    """`profile_change.profile`, keys sorted.
+class _Tag(msgspec.Struct, gc=False):
+    since: int
+    reason: str
 
-    {customer_id, traits, tags {name: {since, reason}}, stage, stage_since, rfm, counts, first_seen, last_seen}
+
+class _Rfm(msgspec.Struct, gc=False):
+    recency_days: int
+    frequency: int
+    monetary_minor: int
+    currency: str
+    r: int
+    f: int
+    m: int
+    composite: int
+    thresholds_version: int
+
+
+class _Profile(msgspec.Struct, gc=False):
+    customer_id: str
+    traits: dict[str, Json]
+    tags: dict[str, _Tag]
+    stage: str
+    stage_since: int
+    rfm: _Rfm
+    counts: dict[str, int]
+    first_seen: int
+    last_seen: int
+
+
+def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm) -> bytes:
+    """`profile_change.profile`.
+
+    {customer_id, traits, tags {name: {since, reason}}, stage, stage_since, rfm {recency_days, frequency,
+    monetary_minor, currency, r, f, m, composite, thresholds_version}, counts {event name: lifetime count},
+    first_seen, last_seen}
     """
+    r, f, m = rfm.r, rfm.f, rfm.m
     return _JSON.encode(
-        {
-            "customer_id": customer_id,
-            "traits": traits_of(view.parts),
-            "tags": {name: {"since": tag.since_ms, "reason": tag.reason} for name, tag in conclusion.tags.items()},
-            "stage": conclusion.stage,
-            "stage_since": conclusion.stage_since_ms,
-            "rfm": {
-                "recency_days": rfm.recency_days,
-                "frequency": rfm.frequency,
-                "monetary_minor": rfm.monetary_minor,
-                "currency": rfm.currency,
-                "r": rfm.r,
-                "f": rfm.f,
-                "m": rfm.m,
-                "composite": rfm.r + rfm.f + rfm.m,
-                "thresholds_version": rfm.thresholds_version,
-            },
-            "counts": counts_of(view.parts),
-            "first_seen": view.first_ms,
-            "last_seen": view.last_ms,
-        }
+        _Profile(
+            customer_id,
+            traits_of(view.parts),
+            {name: _Tag(tag.since_ms, tag.reason) for name, tag in conclusion.tags.items()},
+            conclusion.stage,
+            conclusion.stage_since_ms,
+            _Rfm(
+                rfm.recency_days,
+                rfm.frequency,
+                rfm.monetary_minor,
+                rfm.currency,
+                r,
+                f,
+                m,
+                r + f + m,
+                rfm.thresholds_version,
+            ),
+            counts_of(view.parts),
+            view.first_ms,
+            view.last_ms,
+        )
     )
 
 

@@ -8,7 +8,7 @@ anchor through merges.
 from collections.abc import Sequence
 
 from services.profile.core import lifecycle
-from services.profile.core.catalogue import DEFINITIONS, TagDefinition
+from services.profile.core.catalogue import DEFINITIONS
 from services.profile.core.config import ProfileConfig
 from services.profile.core.state import Changes, Conclusion, Rfm, TagState, View
 
@@ -23,38 +23,46 @@ def conclude(
     cause        place of the record behind it, "" for a tick.
     cause_at_ms  its time; not used for a tick: what a tick begins is dated to the start of the view's day.
     """
+    prior = before[0].tags if len(before) == 1 else _held_by_any(before)
     tags: dict[str, TagState] = {}
     added: list[tuple[str, str, str]] = []
     for definition in DEFINITIONS:
         if not definition.holds(view, rfm, config):
             continue
         name = definition.name
-        held = [conclusion.tags[name] for conclusion in before if name in conclusion.tags]
-        if definition.clock is not None:
-            state = _timed(definition, held, view, rfm, config)
-        elif held:
-            state = held[0] if len(held) == 1 else min(held, key=lambda h: (h.since_ms, h.anchor))
+        held = prior.get(name)
+        clock = definition.clock
+        if clock is not None:
+            day, place = clock(view, rfm, config)
+            if held is not None and held.anchor == place:
+                state = held
+            else:
+                state = TagState(config.calendar.start_ms(day), place, definition.reason(view, rfm, config))
+        elif held is not None:
+            state = held
         else:
             since_ms, anchor = _begun(view, cause, cause_at_ms, config)
             state = TagState(since_ms, anchor, definition.reason(view, rfm, config))
         tags[name] = state
-        if not held:
+        if held is None:
             added.append((name, state.anchor, state.reason))
+    removed: tuple[str, ...] = ()
+    if len(prior) + len(added) > len(tags):
+        removed = tuple(sorted(prior.keys() - tags.keys()))
     stage = lifecycle.stage_of(view, config)
     since_ms = _stage_since_ms(before, stage, view, cause, cause_at_ms, config)
-    removed = {name for conclusion in before for name in conclusion.tags if name not in tags}
-    changes = Changes(tuple(added), tuple(sorted(removed)), before[0].stage if before else "", stage)
-    return Conclusion(tags, stage, since_ms), changes
+    return Conclusion(tags, stage, since_ms), Changes(tuple(added), removed, before[0].stage if before else "", stage)
 
 
-def _timed(definition: TagDefinition, held: list[TagState], view: View, rfm: Rfm, config: ProfileConfig) -> TagState:
-    """The state of a tag with a clock; as it was while the clock stands."""
-    assert definition.clock is not None
-    day, place = definition.clock(view, rfm, config)
-    for state in held:
-        if state.anchor == place:
-            return state
-    return TagState(config.calendar.start_ms(day), place, definition.reason(view, rfm, config))
+def _held_by_any(before: Sequence[Conclusion]) -> dict[str, TagState]:
+    """The tags of all sides; of a tag that several hold, the earliest (since, anchor)."""
+    prior: dict[str, TagState] = {}
+    for conclusion in before:
+        for name, state in conclusion.tags.items():
+            held = prior.get(name)
+            if held is None or (state.since_ms, state.anchor) < (held.since_ms, held.anchor):
+                prior[name] = state
+    return prior
 
 
 def _begun(view: View, cause: str, cause_at_ms: int, config: ProfileConfig) -> tuple[int, str]:
@@ -70,7 +78,8 @@ def _stage_since_ms(
     day = lifecycle.timed_day(view, stage, config)
     if day is not None:
         return config.calendar.start_ms(day)
-    same = [conclusion.stage_since_ms for conclusion in before if conclusion.stage == stage]
-    if same:
-        return min(same)
-    return _begun(view, cause, cause_at_ms, config)[0]
+    since_ms: int | None = None
+    for conclusion in before:
+        if conclusion.stage == stage and (since_ms is None or conclusion.stage_since_ms < since_ms):
+            since_ms = conclusion.stage_since_ms
+    return _begun(view, cause, cause_at_ms, config)[0] if since_ms is None else since_ms

@@ -1,17 +1,14 @@
-"""The merge of a customer's parts as of now: days, counts and sums per window. Runs for every event, copies nothing.
+"""The merge of a customer's parts as of now: days, counts and sums per window. Runs for every event.
 
 The order of the parts does not matter, and splitting events over parts gives the same view as folding them into one,
 for every moment not more than RING_DAYS - MAX_WINDOW_DAYS days before the newest event.
 """
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from services.profile.core.config import ProfileConfig
-from services.profile.core.state import Clock, Part, Ring, View
-
-_NONE: Clock = (-(1 << 62), "")
-_LAST: Clock = (1 << 62, "\U0010ffff")
+from services.profile.core.state import Clock, Part, View
+from services.profile.core.windows import engaged_in, money_in, orders_in
 
 
 def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
@@ -21,183 +18,103 @@ def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
     activity as of today.
     """
     held = tuple(parts)
-    first = _LAST
-    interaction = purchase = login = response = _NONE
-    first_purchase = registered = _LAST
-    events = 0
-    last_ms = _NONE[0]
-    low, high = "", ""
-    for part in held:
-        events += part.events
-        if part.first < first:
-            first = part.first
-        if part.last_ms > last_ms:
-            last_ms = part.last_ms
-        if part.interaction is not None and part.interaction > interaction:
-            interaction = part.interaction
-        if part.login is not None and part.login > login:
-            login = part.login
-        if part.response is not None and part.response > response:
-            response = part.response
-        if part.registered is not None and part.registered < registered:
-            registered = part.registered
-        if part.purchase is not None:
-            if part.purchase > purchase:
-                purchase = part.purchase
-            if part.first_purchase is not None and part.first_purchase < first_purchase:
-                first_purchase = part.first_purchase
-            low = min(low, part.order_low) if low else part.order_low
-            high = max(high, part.order_high)
-    if not held:
-        first = (now_ms, "")
-        last_ms = now_ms
-    day = config.calendar.day
-    today = day(now_ms)
-    active = max(interaction, purchase)
-    lapse = max(login, purchase)
+    if len(held) == 1:
+        one = held[0]
+    elif held:
+        one = _merge_clocks(held)
+    else:
+        one = Part((now_ms, ""), 0, now_ms)
+    first, purchase, login, response = one.first, one.purchase, one.login, one.response
+    first_purchase, registered = one.first_purchase, one.registered
+    active = _later(one.interaction, purchase)
+    lapse = _later(login, purchase)
     # "Without login or purchase" means little for someone who never did either: then any activity counts.
-    churn = max(lapse, response) if lapse is not _NONE else max(active, response)
-    if churn is _NONE:
-        churn = first
-    is_active = active is not _NONE
-    if not is_active:
-        active = first
-    has_bought = purchase is not _NONE
-    purchase_day = day(purchase[0]) if has_bought else None
-    window_start = today - config.windows.rfm
-    frequency, oldest_order_day, loyal_until_day = 0, None, 0
-    if purchase_day is not None:
-        order_days = _order_days(held, window_start)
-        frequency = len(order_days)
-        if frequency:
-            oldest_order_day = order_days[0]
-            loyal_until_day = _loyal_until(order_days, purchase_day, today, config)
-    currency, net_minor, oldest_money_day = _money(held, window_start, config.currency)
-    engaged, engaged_until_day = _engaged(held, today, config)
+    churn = _later(active if lapse is None else lapse, response) or first
+    shown = active or first
+    today = config.calendar.day(now_ms)
+    day = config.calendar.day
+    window = config.windows.rfm
+    money = money_in(held, today - window, config.currency)
+    if purchase is None or first_purchase is None:
+        purchase_day = first_purchase_day = oldest_order_day = None
+        frequency = loyal_until_day = 0
+    else:
+        purchase_day, first_purchase_day = day(purchase[0]), day(first_purchase[0])
+        enough = config.limits.loyal_purchases
+        frequency, oldest_order_day, loyal_from_day = orders_in(held, today - window, enough)
+        loyal_until_day = min(purchase_day + config.limits.loyal_days + 1, loyal_from_day + window)
+        if not loyal_from_day or loyal_until_day <= today:
+            loyal_until_day = 0
+    engaged, engaged_until_day = engaged_in(held, today, config)
     return View(
         held,
         now_ms,
         today,
-        events,
+        one.events,
         first[0],
-        last_ms,
+        one.last_ms,
         first[1],
-        is_active,
-        day(active[0]),
-        active[1],
+        active is not None,
+        day(shown[0]),
+        shown[1],
         day(churn[0]),
         churn[1],
-        day(lapse[0]) if lapse is not _NONE else None,
-        lapse[1],
+        None if lapse is None else day(lapse[0]),
+        "" if lapse is None else lapse[1],
         purchase_day,
-        purchase[1],
-        day(first_purchase[0]) if has_bought else None,
-        day(registered[0]) if registered is not _LAST else None,
-        low != high,
+        "" if purchase is None else purchase[1],
+        first_purchase_day,
+        None if registered is None else day(registered[0]),
+        one.order_low != one.order_high,
         frequency,
         oldest_order_day,
         loyal_until_day,
-        currency,
-        net_minor,
-        oldest_money_day,
+        money[0],
+        money[1],
+        money[2],
         engaged,
         engaged_until_day,
     )
 
 
-def window_count(parts: Iterable[Part], names: Collection[str], first_day: int) -> int:
-    """Events of these names on `first_day` and later (at most RING_DAYS back)."""
-    return sum(_since(ring, first_day) for part in parts for name, ring in part.counters.items() if name in names)
+def _later(a: Clock | None, b: Clock | None) -> Clock | None:
+    if a is None or b is None:
+        return a or b
+    return a if a > b else b
 
 
-def _since(ring: Ring, first_day: int) -> int:
-    days = ring.days
-    if not days or days[-1] < first_day:
-        return 0
-    if days[0] >= first_day:
-        return sum(ring.values)
-    return sum(ring.values[bisect_right(days, first_day - 1) :])
-
-
-def _order_days(parts: tuple[Part, ...], after: int) -> list[int]:
-    """Ascending: for each distinct order its latest day, if later than `after`."""
-    if len(parts) == 1:
-        orders = parts[0].orders
-    else:
-        orders = {}
-        for part in parts:
-            if not orders:
-                orders = part.orders
-            elif part.orders:
-                orders = dict(orders)
-                for key, day in part.orders.items():
-                    if day > orders.get(key, after):
-                        orders[key] = day
-    return sorted([day for day in orders.values() if day > after])
-
-
-def _loyal_until(order_days: list[int], purchase_day: int, today: int, config: ProfileConfig) -> int:
-    """The first day on which the customer is no longer loyal as far as purchases go; 0 when not loyal today."""
-    needed = config.limits.loyal_purchases
-    if len(order_days) < needed:
-        return 0
-    until = min(purchase_day + config.limits.loyal_days + 1, order_days[-needed] + config.windows.rfm)
-    return until if until > today else 0
-
-
-def _money(parts: tuple[Part, ...], after: int, main: str) -> tuple[str, int, int | None]:
-    """(currency, net spend after a day, first day of it).
-
-    Several currencies: the main one if it is among them, else the one with the largest net spend; nothing is converted.
-    """
-    if len(parts) == 1 and len(parts[0].money) == 1:
-        for currency, ring in parts[0].money.items():
-            return (currency, *_net(ring, after))
-    sums: dict[str, int] = {}
-    past: dict[str, int] = {}
-    oldest: int | None = None
+def _merge_clocks(parts: tuple[Part, ...]) -> Part:
+    """A part with the merged clocks and counts; its rings stay empty."""
+    first, last_ms, events = parts[0].first, parts[0].last_ms, 0
+    interaction = purchase = first_purchase = login = registered = response = None
+    low = high = ""
     for part in parts:
-        for currency, ring in part.money.items():
-            net, day = _net(ring, after)
-            if day is None:
-                past[currency] = 0
-            else:
-                sums[currency] = sums.get(currency, 0) + net
-                oldest = day if oldest is None else min(oldest, day)
-    sums = sums or past
-    if not sums:
-        return "", 0, None
-    currency = main if main in sums else min(sums, key=lambda name: (-sums[name], name))
-    return currency, sums[currency], oldest
-
-
-def _net(ring: Ring, after: int) -> tuple[int, int | None]:
-    days = ring.days
-    if not days or days[-1] <= after:
-        return 0, None
-    if days[0] > after:
-        return sum(ring.values), days[0]
-    cut = bisect_right(days, after)
-    return sum(ring.values[cut:]), days[cut]
-
-
-def _engaged(parts: tuple[Part, ...], today: int, config: ProfileConfig) -> tuple[int, int]:
-    """(service and social interactions in their window, first day with too few of them or 0)."""
-    window = config.windows.interactive
-    first_day = today - window + 1
-    names = config.engaged
-    rings = [ring for part in parts for name, ring in part.counters.items() if name in names]
-    count = 0
-    for ring in rings:
-        count += _since(ring, first_day)
-    enough = config.limits.interactive_count + 1
-    if count < enough:
-        return count, 0
-    entries = [(day, n) for ring in rings for day, n in zip(ring.days, ring.values, strict=True)]
-    entries.sort(reverse=True)
-    got = 0
-    for day, n in entries:
-        got += n
-        if got >= enough:
-            return count, day + window
-    return count, 0
+        events += part.events
+        if part.first < first:
+            first = part.first
+        if part.last_ms > last_ms:
+            last_ms = part.last_ms
+        clock = part.interaction
+        if clock is not None and (interaction is None or clock > interaction):
+            interaction = clock
+        clock = part.login
+        if clock is not None and (login is None or clock > login):
+            login = clock
+        clock = part.response
+        if clock is not None and (response is None or clock > response):
+            response = clock
+        clock = part.registered
+        if clock is not None and (registered is None or clock < registered):
+            registered = clock
+        clock = part.purchase
+        if clock is not None:
+            if purchase is None or clock > purchase:
+                purchase = clock
+            clock = part.first_purchase
+            if clock is not None and (first_purchase is None or clock < first_purchase):
+                first_purchase = clock
+            low = part.order_low if not low else min(low, part.order_low)
+            high = max(high, part.order_high)
+    return Part(
+        first, 0, last_ms, events, interaction, purchase, first_purchase, login, registered, response, low, high
+    )

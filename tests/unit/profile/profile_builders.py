@@ -1,0 +1,78 @@
+"""Events and customers for profile's tests: a test says only what matters to it. Days are counted back from TODAY."""
+
+from services.profile.core.config import ProfileConfig, parse_config
+from services.profile.core.fold import fold
+from services.profile.core.rfm import score
+from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
+from services.profile.core.tags import conclude
+from services.profile.core.view import view
+
+CONFIG = parse_config(None)
+TODAY = 20_600
+NOON_MS = 12 * 3_600_000
+NOW_MS = CONFIG.calendar.start_ms(TODAY) + NOON_MS
+# Quintile cuts of an imagined population; 8 and more of R+F+M is the top, and more than 100.00.
+CUTS = Thresholds(7, 100, (10, 40, 100, 200), (1, 2, 3, 4), (1_000, 2_000, 5_000, 9_000), 12, 10_000)
+
+_numbers = iter(range(1_000_000_000))
+
+
+def at(days_ago: int, ms: int = NOON_MS) -> int:
+    """ms of a moment of the business day `days_ago` days before TODAY."""
+    return CONFIG.calendar.start_ms(TODAY - days_ago) + ms
+
+
+def event(name: str = "Page Viewed", days_ago: int = 0, **fields: object) -> Event:
+    """A track event; every one has its own event id and place unless said otherwise."""
+    number = next(_numbers)
+    values: dict[str, object] = {
+        "event_id": f"event-{number}",
+        "type": "track",
+        "name": name,
+        "source": "shop",
+        "place": f"1.0.{number}",
+        "occurred_at": at(days_ago),
+    }
+    return Event(**(values | fields))
+
+
+def purchase(days_ago: int = 0, amount_minor: int = 1_000, **fields: object) -> Event:
+    """An Order Completed in CNY; without `order_id` a purchase of its own."""
+    return event("Order Completed", days_ago, **({"amount_minor": amount_minor, "currency": "CNY"} | fields))
+
+
+def part_of(*events: Event, config: ProfileConfig = CONFIG) -> Part:
+    """The events folded into one part."""
+    part: Part | None = None
+    for one in events:
+        part = fold(part, one, config)
+    assert part is not None
+    return part
+
+
+def seen(*events: Event, now_ms: int = NOW_MS, config: ProfileConfig = CONFIG) -> View:
+    """The view of one part with these events."""
+    return view([part_of(*events, config=config)], now_ms, config)
+
+
+def concluded(
+    *events: Event,
+    now_ms: int = NOW_MS,
+    thresholds: Thresholds | None = CUTS,
+    before: tuple[Conclusion, ...] = (),
+    cause: str = "1.0.cause",
+    config: ProfileConfig = CONFIG,
+) -> tuple[Conclusion, Changes]:
+    """What follows from these events."""
+    one = seen(*events, now_ms=now_ms, config=config)
+    return conclude(one, score(one, thresholds, config), before, cause, now_ms, config)
+
+
+def tags_of(*events: Event, now_ms: int = NOW_MS, thresholds: Thresholds | None = CUTS) -> set[str]:
+    """Names of the tags that follow from these events."""
+    return set(concluded(*events, now_ms=now_ms, thresholds=thresholds)[0].tags)
+
+
+def scored(*events: Event, thresholds: Thresholds | None = CUTS, now_ms: int = NOW_MS) -> Rfm:
+    """RFM of these events."""
+    return score(seen(*events, now_ms=now_ms), thresholds, CONFIG)

@@ -1,0 +1,89 @@
+"""What one event leaves in its part, and how little."""
+
+from unittest.mock import patch
+
+from services.profile.core import fold as folding
+from services.profile.core.fold import fold, has_seen, order_key
+from services.profile.core.state import decode_part, encode
+from tests.unit.profile.profile_builders import CONFIG, TODAY, event, part_of, purchase
+
+
+def test_a_ring_keeps_four_hundred_days_and_the_lifetime_sum():
+    part = part_of(event("A", 400), event("A", 399), event("A", 0))
+    ring = part.counters["A"]
+    assert (ring.days, ring.values, ring.total) == ([TODAY - 399, TODAY], [1, 1], 3)
+
+
+def test_an_event_older_than_the_ring_counts_for_life_only():
+    part = part_of(purchase(0, 100), purchase(400, 900))
+    assert part.money["CNY"].total == 1_000
+    assert part.money["CNY"].values == [100]
+    assert list(part.orders.values()) == [TODAY]
+    assert part.first_purchase is not None
+    assert part.first_purchase[0] < part.purchase[0]
+
+
+def test_fold_works_in_place():
+    part = part_of(event("A"))
+    assert fold(part, event("B"), CONFIG) is part
+
+
+def test_the_event_is_not_kept():
+    stated = event("Identified", traits={"a": 1}, type="identify")
+    part = part_of(stated)
+    fold(part, event("Identified", -1, traits={"a": 2}, type="identify"), CONFIG)
+    assert stated.traits == {"a": 1}
+
+
+def test_order_keys_are_short_and_tell_named_from_unnamed():
+    assert order_key("536365", "e") == "536365"
+    assert order_key("", "536365") != order_key("536365", "e")
+    keys = {order_key("", "e" * 40), order_key("e" * 40, "x"), order_key("e" * 41, "x")}
+    assert len(keys) == 3
+    assert all(len(key) == 12 for key in keys)
+
+
+def test_names_beyond_the_limit_share_one_counter_and_are_never_first_again():
+    with patch.object(folding, "MAX_NAMES", 2):
+        part = part_of(*[event(name) for name in ("D", "B", "C", "A", "D", "C")])
+    assert {name: ring.total for name, ring in part.counters.items()} == {"": 4, "A": 1, "B": 1}
+    assert has_seen(part, "Z")
+
+
+def test_has_seen_tells_the_first_event_of_a_name():
+    part = part_of(event("A"))
+    assert has_seen(part, "A")
+    assert not has_seen(part, "B")
+
+
+def test_a_shared_till_does_not_grow_without_end():
+    with patch.object(folding, "MAX_ORDERS", 3):
+        part = part_of(*[purchase(days, order_id=f"o{days}") for days in (1, 9, 2, 5, 3)])
+    assert part.orders == {"o1": TODAY - 1, "o2": TODAY - 2, "o3": TODAY - 3}
+    assert part.order_days.total == 3
+
+
+def test_a_customer_with_fifty_events_takes_about_a_kilobyte_and_ten_times_as_many_not_twice_that():
+    names = ["Product Viewed", "Page Viewed", "Cart Viewed", "Product Added", "Logged In", "Message Opened"]
+
+    def some(count):
+        return [
+            event(
+                names[i % 6],
+                7 * (i % 50),
+                identifiers=("user_id:u-1****890", "phone:+86138****5678", "email:l***@x.cn"),
+            )
+            for i in range(count)
+        ]
+
+    small, large = encode(part_of(*some(50))), encode(part_of(*some(500)))
+    assert len(small) <= 1_024
+    assert len(large) <= 2 * len(small)
+
+
+def test_bytes_of_an_older_version_without_the_newest_fields_stay_readable():
+    import msgspec
+
+    fields = msgspec.msgpack.decode(encode(part_of(purchase(1))))
+    older = msgspec.msgpack.encode(fields[:4])
+    assert decode_part(older).events == 1

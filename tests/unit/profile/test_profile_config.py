@@ -1,0 +1,45 @@
+"""profile.yaml is checked: the message names the key and what was expected."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.profile.core.config import ConfigError, parse_config
+
+SHIPPED = Path(__file__).parents[3] / "deploy" / "config" / "profile.yaml"
+
+
+def test_the_shipped_file_states_the_defaults():
+    shipped = parse_config(yaml.safe_load(SHIPPED.read_text()))
+    default = parse_config(None)
+    assert (shipped.windows, shipped.limits, shipped.kinds) == (default.windows, default.limits, default.kinds)
+    assert (shipped.engaged, shipped.currency) == (default.engaged, default.currency)
+    assert shipped.calendar.zone == default.calendar.zone == "Asia/Shanghai"
+
+
+def test_the_time_zone_of_the_file_beats_the_environment():
+    assert parse_config({}, "Europe/Berlin").calendar.zone == "Europe/Berlin"
+    assert parse_config({"time_zone": "Asia/Tokyo"}, "Europe/Berlin").calendar.zone == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"limits": {"at_risk": 3}}, ["at_risk", "$.limits"]),
+        ({"windows_days": {"rfm": 366}}, ["365", "$.windows_days.rfm"]),
+        ({"windows_days": {"rfm": "a year"}}, ["int", "$.windows_days.rfm"]),
+        ({"limits": {"at_risk_days": 200}}, ["at_risk_days < dormant_days", "200"]),
+        ({"events": {"purchase": []}}, ["events.purchase", "at least one"]),
+        ({"events": {"purchase": ["A"], "refund": ["A"]}}, ["'A'", "both"]),
+        ({"events": {"quiet": ["Logged In"]}}, ["events.quiet", "Logged In"]),
+        ({"time_zone": "Mars/Olympus"}, ["time_zone", "IANA", "Mars/Olympus"]),
+        ({"currency": "yuan"}, ["$.currency"]),
+        ([], ["object"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(data, words):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(data)
+    assert all(word in str(caught.value) for word in words)
+    assert str(caught.value).startswith("profile.yaml: ")

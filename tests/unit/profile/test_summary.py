@@ -1,0 +1,93 @@
+"""The JSON that rules, templates and the archive read."""
+
+import json
+
+from services.profile.core.fold import fold
+from services.profile.core.rfm import score
+from services.profile.core.state import decode_part, encode
+from services.profile.core.summary import profile_json, snapshot_fields, trait_sources, traits_of
+from services.profile.core.tags import conclude
+from services.profile.core.view import view
+from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, at, event, part_of, purchase
+
+
+def judged(parts):
+    one = view(parts, NOW_MS, CONFIG)
+    rfm = score(one, CUTS, CONFIG)
+    conclusion, _ = conclude(one, rfm, [], "1.0.3", NOW_MS, CONFIG)
+    return one, conclusion, rfm
+
+
+def stated(days_ago, traits, **fields):
+    return event("Identified", days_ago, type="identify", traits=traits, **fields)
+
+
+def test_the_profile_holds_what_the_contract_names():
+    parts = [part_of(stated(9, {"name": "Li Lei"}), event("Page Viewed", 2), purchase(1, 500), purchase(1, 700))]
+    profile = json.loads(profile_json("c-1", *judged(parts)))
+    assert profile["customer_id"] == "c-1"
+    assert profile["traits"] == {"name": "Li Lei"}
+    assert profile["tags"]["new_customer"] == {"since": NOW_MS, "reason": "first purchase on 2026-05-26"}
+    assert profile["stage"] == "repeat"
+    assert profile["rfm"] == {
+        "recency_days": 1,
+        "frequency": 2,
+        "monetary_minor": 1200,
+        "currency": "CNY",
+        "r": 5,
+        "f": 2,
+        "m": 2,
+        "composite": 9,
+        "thresholds_version": 7,
+    }
+    assert profile["counts"] == {"Identified": 1, "Page Viewed": 1, "Order Completed": 2}
+    assert (profile["first_seen"], profile["last_seen"]) == (at(9), at(1))
+
+
+def test_the_bytes_do_not_depend_on_how_the_state_came_about():
+    events = [stated(3, {"b": 1, "a": 2}), event("Z"), event("A"), purchase(2)]
+    kept = part_of(*events)
+    read = decode_part(encode(part_of(*reversed(events))))
+    assert profile_json("c", *judged([kept])) == profile_json("c", *judged([read]))
+
+
+def test_counts_and_traits_of_several_parts_are_merged():
+    parts = [
+        part_of(stated(9, {"city": "old", "name": "Li"}), event("A")),
+        part_of(stated(2, {"city": "new"}), event("A"), event("B")),
+    ]
+    profile = json.loads(profile_json("c", *judged(parts)))
+    assert profile["traits"] == {"city": "new", "name": "Li"}
+    assert profile["counts"] == {"Identified": 2, "A": 2, "B": 1}
+
+
+def test_the_snapshot_lists_tags_by_name_and_masked_identifiers_once():
+    parts = [
+        part_of(purchase(1, identifiers=("phone:+86138****5678", "user_id:u"))),
+        part_of(event("Registered", 1, identifiers=("phone:+86138****5678",))),
+    ]
+    fields = snapshot_fields(*judged(parts))
+    assert [tag["name"] for tag in json.loads(fields["tags"])] == ["new_customer", "newcomer"]
+    assert fields["identifiers"] == ["phone:+86138****5678", "user_id:u"]
+    assert (fields["events"], fields["recency_days"], fields["stage"]) == (2, 1, "first_purchase")
+
+
+def test_an_import_never_overwrites_a_newer_trait():
+    part = part_of(stated(1, {"city": "new"}, source="app"))
+    fold(part, stated(400, {"city": "old", "birthday": "1990-01-01"}, source="crm", flags=1), CONFIG)
+    assert traits_of((part,)) == {"birthday": "1990-01-01", "city": "new"}
+    assert trait_sources((part,)) == {"birthday": "crm", "city": "app"}
+
+
+def test_null_hides_a_trait_until_it_is_stated_again():
+    part = part_of(stated(5, {"city": "x"}), stated(3, {"city": None}))
+    assert traits_of((part,)) == {}
+    assert trait_sources((part,)) == {}
+    fold(part, stated(1, {"city": "y"}), CONFIG)
+    assert traits_of((part,)) == {"city": "y"}
+
+
+def test_traits_of_the_same_moment_are_won_by_the_greater_event_id():
+    low, high = stated(1, {"x": "low"}, event_id="a"), stated(1, {"x": "high"}, event_id="b")
+    assert traits_of((part_of(low, high),)) == traits_of((part_of(high, low),)) == {"x": "high"}
+    assert traits_of((part_of(high), part_of(low))) == {"x": "high"}
