@@ -48,6 +48,11 @@ def _moment(ms: Any, zone: str) -> datetime:
         raise RenderError(f"no date: {ms!r} in zone {zone!r}") from error
 
 
+def plus_hours(ms: Any, hours: Any) -> int:
+    """A moment (ms) some hours later."""
+    return int(ms) + int(float(hours) * 3_600_000)
+
+
 def default(value: Any, other: Any = "") -> Any:
     """`other` when the value is undefined, null or empty."""
     return other if isinstance(value, Undefined) or value is None or value == "" else value
@@ -94,10 +99,11 @@ def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "money": money, "date": date, "time": time, "iso": iso, "default": default, "join": join, "truncate": truncate,
-    "items": items, "tojson": tojson, "e": escape, "int": int, "length": len, "list": list, "round": round,
+    "money": money, "date": date, "time": time, "iso": iso, "plus_hours": plus_hours, "default": default, "join": join,
+    "truncate": truncate, "items": items, "tojson": tojson, "e": escape, "int": int, "length": len, "list": list,
+    "round": round, "string": str,
     "lower": lambda value: str(value).lower(), "upper": lambda value: str(value).upper(),
     "title": lambda value: str(value).title(), "trim": lambda value: str(value).strip(),
-    "first": lambda value: next(iter(value), ""), "string": str,
+    "first": lambda value: next(iter(value), ""),
 }  # fmt: skip
 FILTERS: Mapping[str, Callable[..., Any]] = {name: _limited(function) for name, function in _FUNCTIONS.items()}

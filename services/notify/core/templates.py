@@ -12,7 +12,7 @@ from services.notify.core.model import Content
 from services.notify.core.render import Compiled, Context, TemplateMistake, compile_json, compile_text
 
 FALLBACK = "default"  # its forms serve every template that lacks them
-KINDS = {"txt": "text", "html": "html", "md": "md"}
+READ_MARKDOWN = {"wecom"}
 # Which forms may serve a channel, best first.
 FORMS: Mapping[str, tuple[str, ...]] = {
     "email": ("email",),
@@ -29,6 +29,7 @@ class _Form:
 
     subject: Compiled | None = None
     text: Compiled | None = None
+    markdown: Compiled | None = None  # the text with values made harmless, for channels that read markdown
     html: Compiled | None = None
     body: Compiled | None = None
 
@@ -70,7 +71,7 @@ class Templates:
         elif form == "email" and extension == "html":
             slot[language] = _Form(found.subject, found.text, compile_text(source, path, "html"))
         elif (form, extension) in (("wecom", "md"), ("text", "txt")):
-            slot[language] = _Form(text=compile_text(source, path, KINDS[extension]))
+            slot[language] = _Form(text=compile_text(source, path, "text"), markdown=compile_text(source, path, "md"))
         else:
             raise TemplateMistake(
                 f"{path}: expected <template>/email.<language>.txt, .html, wecom.<language>.md, text.<language>.txt or"
@@ -79,14 +80,15 @@ class Templates:
 
     def render(self, template: str, channel: str, language: str, context: Context) -> Content:
         """The content of a message. Raises RenderError: no such template or form, undefined name, limit."""
-        if template not in self.names:
+        wanted = template.replace("-", "_")  # rules spell names with hyphens, folders with underscores
+        if wanted not in self.names:
             raise RenderError(f"template {template!r} does not exist")
-        for name in (template, FALLBACK):
+        for name in (wanted, FALLBACK):
             for form in FORMS.get(channel, ("text",)):
                 languages = self._forms.get((name, form))
                 if languages:
                     chosen = self._choose(languages, language)
-                    return _fill(languages[chosen], chosen, context)
+                    return _fill(languages[chosen], chosen, context, channel in READ_MARKDOWN)
         raise RenderError(f"template {template!r} has no form for the channel {channel!r}")
 
     def _choose(self, languages: Mapping[str, _Form], wanted: str) -> str:
@@ -102,10 +104,11 @@ def _split_subject(source: str, path: str) -> tuple[str, str]:
     return first[len("subject:") :].strip(), rest.lstrip("\n")
 
 
-def _fill(form: _Form, language: str, context: Context) -> Content:
+def _fill(form: _Form, language: str, context: Context, is_markdown: bool) -> Content:
     def part(compiled: Compiled | None) -> str:
         return compiled(context) if compiled is not None else ""
 
     # A subject is one header line whatever a customer is called.
     subject = " ".join(part(form.subject).split())
-    return Content(subject, part(form.text), part(form.html), part(form.body), language)
+    text = part(form.markdown if is_markdown else form.text)
+    return Content(subject, text, part(form.html), part(form.body), language)
