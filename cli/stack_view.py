@@ -1,0 +1,87 @@
+"""What `touchstream up` and `touchstream status` show of the stack's processes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+from rich.table import Table
+
+from deploy.local import figures
+from deploy.local.figures import Figures
+from deploy.local.processes import Spec
+
+STYLES = {"running": "green", "starting": "yellow", "restarting": "red", "stopped": "dim", "down": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One process as shown; `state` as of the supervisor, or running/starting/down when seen from outside."""
+
+    name: str
+    state: str
+    pid: int
+    restarts: int
+    figures: Figures | None = None
+
+
+class Readings:
+    """The last reading of every service, so that the next one has a rate."""
+
+    def __init__(self, specs: Sequence[Spec]) -> None:
+        self._specs = specs
+        self._client = httpx.Client()
+        self._last: dict[str, Figures] = {}
+
+    def take(self) -> Mapping[str, Figures]:
+        """Scrape every service once; those that do not answer are left out. Blocks a second for each that hangs."""
+        fresh = {}
+        for spec in self._specs:
+            if spec.metrics_url:
+                at_s = time.monotonic()
+                read = figures.read(spec.name, spec.metrics_url, at_s, self._last.get(spec.name), self._client)
+                if read is not None:
+                    fresh[spec.name] = read
+        self._last = fresh
+        return fresh
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """One line per process."""
+    shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2))
+    shown.add_column("process")
+    shown.add_column("state")
+    for heading in ("pid", "events/s", "in total", "lag", "errors", "restarts"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        state = f"[{STYLES.get(row.state, 'white')}]{row.state}[/]"
+        restarts = f"[red]{row.restarts}[/]" if row.restarts else "0"
+        shown.add_row(row.name, state, str(row.pid or "-"), *_numbers(row.figures), restarts)
+    return shown
+
+
+def _numbers(read: Figures | None) -> tuple[str, str, str, str]:
+    if read is None:
+        return "", "", "", ""
+    errors = f"[red]{read.errors:,.0f}[/]" if read.errors else "0"
+    return f"{read.rate_per_s:,.0f}", f"{read.worked:,.0f}", f"{read.lag:,.0f}", errors
+
+
+def as_json(row: Row, log: str) -> dict[str, object]:
+    """One process for `status --json`; numbers are null where a process has none."""
+    read = row.figures
+    return {
+        "name": row.name,
+        "state": row.state,
+        "pid": row.pid or None,
+        "restarts": row.restarts,
+        "events_per_s": round(read.rate_per_s, 1) if read else None,
+        "events": round(read.worked) if read else None,
+        "lag": round(read.lag) if read else None,
+        "errors": round(read.errors) if read else None,
+        "log": log,
+    }

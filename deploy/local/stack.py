@@ -1,0 +1,141 @@
+"""The local stack put together: the process table under a supervisor, with topics, tables and ledgers made ready.
+
+`python -m deploy.local.stack` runs it without a display, as `touchstream up --detach` does.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.local.child import spawn
+from deploy.local.exclusive import Say, StackError, StateLock
+from deploy.local.idle import Look
+from deploy.local.processes import local_stack
+from deploy.local.settings import LocalSettings, child_environment, local_settings
+from deploy.local.supervisor import Supervisor
+from services.chassis.errors import Fatal
+from services.chassis.kafka.client import log_identity
+from services.chassis.logs import configure_logs, get_logger
+from services.chassis.redis.client import sync_client
+from services.chassis.redis.inspect import ledgers
+from services.chassis.redis.rebase import rebase
+from services.chassis.run import Stop, run
+from services.chassis.topics import create_topics, load_topics
+
+TICK_S = 0.2
+GONE = (
+    "the last run was not drained: events in the in-memory broker that were not yet processed are gone, how many is"
+    " unknown"
+)
+MIGRATE_TIMEOUT_S = 120.0
+
+
+def open_stack(settings: LocalSettings, say: Say, environ: Mapping[str, str] | None = None) -> Supervisor:
+    """A supervisor over the whole table; nothing is started yet. Raises SettingsError."""
+    env = os.environ if environ is None else environ
+    told = child_environment(settings, env)
+    specs = local_stack(settings, env)
+    # Without ingest: by the time this is asked, it has ended.
+    urls = {spec.name: spec.metrics_url for spec in specs if spec.metrics_url and spec.name != "ingest"}
+    look = Look(settings, urls, with_queue=False)
+    return Supervisor(
+        settings,
+        specs,
+        told,
+        say,
+        prepare=lambda: prepare(settings, told, say),
+        pending=look,
+    )
+
+
+def run_stack(supervisor: Supervisor, stop: Stop, on_tick: Callable[[], None] = lambda: None) -> None:
+    """Start, keep running until `stop` is set, drain and end everything. Raises StackError; leaves nothing running."""
+    settings, drained = supervisor.settings, supervisor.settings.state_dir / "drained"
+    ready = settings.state_dir / "ready"
+    supervisor.is_interrupted = stop.is_set
+    try:
+        supervisor.start()
+        ready.write_text(str(os.getpid()), encoding="ascii")
+        while not stop.is_set():
+            supervisor.tick()
+            on_tick()
+            stop.wait(TICK_S)
+        supervisor.say("stopping: nothing new is taken in, what is on its way is finished first")
+        if supervisor.stop():
+            drained.write_text(str(int(time.time())), encoding="ascii")
+            supervisor.say("stopped; every event was worked off")
+        else:
+            supervisor.say("stopped, but not drained")
+    finally:
+        if supervisor.owns_state:
+            ready.unlink(missing_ok=True)
+        supervisor.close()
+
+
+def prepare(settings: LocalSettings, environ: Mapping[str, str], say: Say) -> None:
+    """Between backends and services: topics, tables, and ledgers that point into the new, empty topics.
+
+    The broker's topics are new with every start while Valkey and ClickHouse keep theirs, so every ledger's position is
+    set to the beginning of a new log generation. After a drained stop nothing is lost by that; after any other stop the
+    events that were still in the topics are gone, and that is said. Raises StackError when ledgers hold work that began
+    in those topics and can never be finished.
+    """
+    setup(settings, environ)
+    redis = sync_client(settings.redis_url)
+    drained = settings.state_dir / "drained"
+    try:
+        if ledgers(redis):
+            if not drained.exists():
+                say(f"{GONE}; going on from what was processed")
+            rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
+    except Fatal as error:
+        raise StackError(
+            f"{GONE}, and what was half processed cannot go on without them ({error}). Start with empty state:"
+            " `touchstream up --fresh` sets the former Valkey and ClickHouse data aside"
+        ) from error
+    finally:
+        redis.close()
+    drained.unlink(missing_ok=True)
+
+
+def set_aside(settings: LocalSettings) -> Path | None:
+    """Move the data of Valkey and ClickHouse to <state>/aside/<time>, so that the next start is a first one.
+
+    Returns the folder, or None when there were no data. Raises StackError while a stack runs.
+    """
+    lock = StateLock(settings)
+    try:
+        there = [settings.state_dir / name for name in ("valkey", "clickhouse", "drained")]
+        there = [path for path in there if path.exists()]
+        if not there:
+            return None
+        aside = settings.state_dir / "aside" / time.strftime("%Y%m%dT%H%M%S")
+        aside.mkdir(parents=True)
+        for path in there:
+            path.rename(aside / path.name)
+        return aside
+    finally:
+        lock.release()
+
+
+def setup(settings: LocalSettings, environ: Mapping[str, str]) -> list[str]:
+    """Create the topics and bring ClickHouse's tables up to date; the topics created. Raises Fatal or Retriable."""
+    created = create_topics(settings.kafka_bootstrap, load_topics().values(), settings.partitions)
+    command = [sys.executable, "-m", "services.profile.archive.migrate"]
+    child = spawn("migrate", command, environ, settings.logs_dir, settings.run_dir)
+    if not child.wait(MIGRATE_TIMEOUT_S) or child.process.returncode != 0:
+        raise StackError(f"creating ClickHouse's tables failed; {child.log} ends:\n{child.last_words()}")
+    return created
+
+
+def _main(stop: Stop) -> None:
+    settings = local_settings()
+    configure_logs("stack", settings.log_level)
+    logger = get_logger()
+    run_stack(open_stack(settings, lambda text: logger.info("stack.said", text=text)), stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run(_main))

@@ -1,0 +1,107 @@
+"""Broker and Valkey of the local stack, started as the supervisor starts them."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from deploy.local import pidfile
+from deploy.local.processes import backends
+from deploy.local.settings import LocalSettings, child_environment
+from deploy.local.supervisor import Supervisor
+from services.chassis.kafka.client import end_offsets, log_identity
+from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.topics import create_topics, load_topics
+
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, free_port: Callable[[], int]) -> LocalSettings:
+    return LocalSettings(
+        state_dir=tmp_path,
+        kafka_bootstrap=f"127.0.0.1:{free_port()}",
+        redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        clickhouse_url=f"http://127.0.0.1:{free_port()}",
+    )
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts the named backends under a supervisor; stops what still runs at the end."""
+    started: list[Supervisor] = []
+
+    def run(settings: LocalSettings, *names: str) -> Supervisor:
+        specs = [spec for spec in backends(settings) if spec.name in names]
+        started.append(Supervisor(settings, specs, child_environment(settings), print))
+        started[-1].start()
+        return started[-1]
+
+    yield run
+    for supervisor in started:
+        supervisor.stop(drain=False)
+        supervisor.close()
+
+
+def test_the_broker_takes_our_topics_and_keeps_what_is_produced(start: Start, settings: LocalSettings) -> None:
+    start(settings, "broker")
+    topics = load_topics()
+    assert set(create_topics(settings.kafka_bootstrap, topics.values(), settings.partitions)) == set(topics)
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "acks": "all", "enable.idempotence": True})
+    for number in range(1_000):
+        producer.produce("touchpoints", b"%d" % number, partition=number % 4)
+    assert producer.flush(20) == 0
+    assert {end_offsets(settings.kafka_bootstrap, ["touchpoints"])["touchpoints", p] for p in range(4)} == {250}
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": "t", "auto.offset.reset": "error"})
+    consumer.assign([TopicPartition("touchpoints", p, 0) for p in range(4)])
+    seen = {message.value() for message in consumer.consume(1_000, 20)}
+    consumer.close()
+    assert len(seen) == 1_000
+
+
+def test_a_broker_started_again_has_another_identity(start: Start, settings: LocalSettings) -> None:
+    identities = []
+    for _ in range(2):
+        supervisor = start(settings, "broker")
+        create_topics(settings.kafka_bootstrap, [load_topics()["touchpoints"]], 4)
+        identities.append(log_identity(settings.kafka_bootstrap, ["touchpoints"])[0])
+        assert supervisor.stop(drain=False) is False
+        supervisor.close()
+    assert identities[0] != identities[1]
+
+
+@pytest.mark.parametrize("mode", ["no", "everysec", "always"])
+def test_valkey_is_as_durable_as_it_is_told(start: Start, settings: LocalSettings, mode: str) -> None:
+    start(settings.model_copy(update={"appendfsync": mode}), "valkey")
+    client = sync_client(settings.redis_url)
+    assert bool(assert_durable(client, relaxed=True)) is (mode != "always")
+    assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert client.config_get("bind") == {"bind": "127.0.0.1"}
+    client.close()
+
+
+def test_valkey_keeps_what_it_acknowledged_when_it_is_killed(start: Start, settings: LocalSettings) -> None:
+    supervisor = start(settings, "valkey")
+    client = redis.Redis.from_url(settings.redis_url)
+    for number in range(500):
+        client.set("n", number)
+    member = supervisor.members[0]
+    assert member.child is not None
+    os.kill(member.child.pid, signal.SIGKILL)
+    while member.restarts == 0 or member.state != "running":
+        supervisor.tick()
+    assert client.get("n") == b"499"
+    client.close()
+
+
+def test_pid_files_recognise_every_backend(start: Start, settings: LocalSettings) -> None:
+    supervisor = start(settings, "broker", "valkey", "clickhouse")
+    known = {started.name: started for started in pidfile.remembered(settings.run_dir)}
+    assert set(known) == {"supervisor", "broker", "valkey", "clickhouse"}
+    assert all(pidfile.is_running(started) for started in known.values())
+    supervisor.stop(drain=False)
+    assert not any(pidfile.is_running(started) for name, started in known.items() if name != "supervisor")
