@@ -1,0 +1,60 @@
+"""Folding does not care about order, neither within its bounds nor beyond them."""
+
+from unittest.mock import patch
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.profile.core import fold as folding
+from services.profile.core.fold import fold
+from services.profile.core.state import decode_part, encode
+from tests.property.profile.profile_naive import CONFIG, event_lists
+
+
+def folded(events, part=None):
+    for event in events:
+        part = fold(part, event, CONFIG)
+    return part
+
+
+@given(event_lists(max_days=1_000), st.randoms(use_true_random=False))
+def test_any_order_of_the_same_events_gives_the_same_bytes(events, rng):
+    expected = encode(folded(events))
+    rng.shuffle(events)
+    assert encode(folded(events)) == expected
+
+
+@given(event_lists(max_days=1_000), st.randoms(use_true_random=False))
+def test_the_bounds_do_not_make_order_matter(events, rng):
+    limits = {"MAX_NAMES": 3, "MAX_TRAITS": 2, "MAX_ORDERS": 2, "MAX_IDENTIFIERS": 1}
+    with patch.multiple(folding, **limits):
+        expected = encode(folded(events))
+        rng.shuffle(events)
+        part = folded(events)
+    assert encode(part) == expected
+    assert len(part.orders) <= 2
+    assert len(part.identifiers) <= 1
+    assert len(part.counters) <= 4
+    assert sum(ring.total for ring in part.counters.values()) == len(events)
+
+
+@given(event_lists(), st.integers(0, 25))
+def test_state_read_back_between_two_events_goes_on_as_if_kept(events, cut):
+    kept = folded(events)
+    read = folded(events[:cut])
+    if read is not None:
+        read = decode_part(encode(read))
+    assert encode(folded(events[cut:], read)) == encode(kept)
+
+
+@given(event_lists(max_days=1_000))
+def test_a_part_holds_nothing_older_than_its_ring(events):
+    part = folded(events)
+    oldest = part.newest_day - folding.RING_DAYS
+    rings = [*part.counters.values(), *part.money.values(), part.order_days]
+    assert all(day > oldest for ring in rings for day in ring.days)
+    assert all(ring.days == sorted(set(ring.days)) and len(ring.days) == len(ring.values) for ring in rings)
+    days = list(part.orders.values())
+    assert part.order_days.days == sorted(set(days))
+    assert part.order_days.values == [days.count(day) for day in part.order_days.days]
+    assert part.order_days.total == len(days)

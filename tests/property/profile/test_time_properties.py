@@ -1,0 +1,116 @@
+"""Timers: nothing changes before the next due moment, and looking only at due moments misses nothing."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.profile.core.config import parse_config
+from services.profile.core.rfm import score
+from services.profile.core.state import Conclusion
+from services.profile.core.tags import conclude
+from services.profile.core.timers import next_due_ms
+from services.profile.core.view import view
+from tests.property.profile.profile_naive import NOW_MS, ZONES, event_lists, local_day
+from tests.property.profile.test_view_properties import nodes_of, spread
+from tests.unit.profile.profile_builders import CUTS
+
+HORIZON_DAYS = 420
+SMALL = parse_config(
+    {
+        "windows_days": {"rfm": 9, "interactive": 5},
+        "limits": {
+            "new_customer_days": 3,
+            "newcomer_days": 4,
+            "login_lapsed_days": 6,
+            "at_risk_days": 5,
+            "dormant_days": 8,
+            "churned_days": 12,
+            "loyal_purchases": 2,
+            "loyal_days": 4,
+            "interactive_count": 1,
+        },
+    }
+)
+
+
+def judge(parts, now_ms, before, config, cause=""):
+    one = view(parts, now_ms, config)
+    rfm = score(one, CUTS, config)
+    conclusion, changes = conclude(one, rfm, before, cause, now_ms, config)
+    known = (conclusion, rfm.r, rfm.f, rfm.m, rfm.frequency, rfm.monetary_minor, rfm.is_top_composite)
+    return known, conclusion, changes, next_due_ms(one, rfm, config)
+
+
+@given(event_lists(max_size=15), nodes_of, st.sampled_from(sorted(ZONES)), st.booleans())
+@settings(max_examples=40)
+def test_nothing_changes_between_two_due_moments(events, nodes, zone, is_small):
+    config = SMALL if is_small else ZONES[zone]
+    parts = spread(events, nodes, config)
+    today = config.calendar.day(NOW_MS)
+    known, conclusion, _, due = judge(parts, NOW_MS, [Conclusion()], config, cause="1.0.x")
+    for day in range(today + 1, today + HORIZON_DAYS):
+        first_ms = config.calendar.start_ms(day)
+        # The last ms before the day and the first of it: within a day nothing depends on the hour.
+        assert judge(parts, first_ms - 1, [conclusion], config)[0] == known
+        if due == first_ms:
+            known, conclusion, _, due = judge(parts, due, [conclusion], config)
+            assert due is None or due > first_ms
+        else:
+            assert due is None or due > first_ms
+            assert judge(parts, first_ms, [conclusion], config)[0] == known
+
+
+@given(event_lists(max_size=15), nodes_of)
+def test_timers_end_and_so_does_every_customer_without_events(events, nodes):
+    config = ZONES["Asia/Shanghai"]
+    parts = spread(events, nodes, config)
+    _, conclusion, _, due = judge(parts, NOW_MS, [Conclusion()], config)
+    rounds = 0
+    while due is not None:
+        _, conclusion, _, following = judge(parts, due, [conclusion], config)
+        assert following is None or following > due
+        due = following
+        rounds += 1
+        assert rounds < 100
+    assert conclusion.stage == "churned"
+    assert {"churned", "at_risk"} <= conclusion.tags.keys()
+
+
+@given(event_lists(max_size=10), nodes_of, st.integers(1, 2_000))
+def test_a_late_look_finds_the_same_beginnings_as_a_punctual_one(events, nodes, late_hours):
+    config = ZONES["Asia/Shanghai"]
+    parts = spread(events, nodes, config)
+    end_ms = NOW_MS + late_hours * 3_600_000
+    start = judge(parts, NOW_MS, [Conclusion()], config, cause="1.0.x")
+    late = judge(parts, end_ms, [start[1]], config)[1]
+    punctual, due = start[1], start[3]
+    while due is not None and due <= end_ms:
+        _, punctual, _, due = judge(parts, due, [punctual], config)
+    assert late.stage == punctual.stage
+    assert late.tags.keys() == punctual.tags.keys()
+    for name in late.tags.keys() & {"at_risk", "dormant", "churned", "login_lapsed_30d", "potential"}:
+        assert late.tags[name] == punctual.tags[name]
+
+
+@given(st.sampled_from(sorted(ZONES)), st.integers(0, 4_000_000_000_000))
+def test_days_agree_with_the_standard_library_and_never_turn_back(zone, ms):
+    calendar = ZONES[zone].calendar
+    day = calendar.day(ms)
+    assert calendar.start_ms(day) <= ms < calendar.start_ms(day + 1)
+    naive = local_day(ms, ZONES[zone])
+    assert day == naive or (
+        zone == "America/St_Johns" and day == naive + 1 and local_day(ms - 3_600_000, ZONES[zone]) == day
+    )
+
+
+def test_minute_by_minute_days_only_ever_move_forward():
+    for zone, config in ZONES.items():
+        calendar = config.calendar
+        last = None
+        start = 1_289_000_000_000 // 60_000 * 60_000  # November 2010: clocks change in two of the three zones
+        for ms in range(start, start + 6 * 86_400_000, 60_000):
+            day = calendar.day(ms)
+            assert last is None or day in (last, last + 1), zone
+            assert calendar.start_ms(day) <= ms < calendar.start_ms(day + 1)
+            if last is not None and day != last:
+                assert calendar.start_ms(day) == ms
+            last = day
