@@ -31,6 +31,7 @@ def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all:
             "linger.ms": linger_ms,
             "message.timeout.ms": 0,
             "delivery.report.only.error": not report_all,
+            "message.max.bytes": 2_097_152,  # what the dead-letter topics take
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 262_144,
             "batch.size": 262_144,
@@ -70,7 +71,8 @@ def consumer(bootstrap: str, group: str, session_timeout_ms: int, client_id: str
 
 
 def _admin(bootstrap: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "touchstream-admin"})
+    # Level 5: librdkafka tells at level 6 how many events of a finished admin client nobody asked for.
+    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "touchstream-admin", "log_level": 5})
 
 
 def log_identity(bootstrap: str, topics: Iterable[str]) -> tuple[str, dict[str, str]]:
@@ -89,8 +91,39 @@ def log_identity(bootstrap: str, topics: Iterable[str]) -> tuple[str, dict[str, 
 
 
 def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
-    """(topic, partition) → the next offset to be written. Topics that do not exist are left out."""
-    return _offsets(bootstrap, topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    """(topic, partition) → the next offset to be written. Topics that do not exist are left out.
+
+    What ListOffsets says is only where the reading begins: Tansu answers the last batch's first offset + 1. The end of
+    a fetch is the truth on every broker. Raises Retriable when it does not come within ASK_TIMEOUT_S.
+    """
+    listed = _offsets(bootstrap, topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    ends = {place: 0 for place, offset in listed.items() if offset == 0}
+    left = {place: offset for place, offset in listed.items() if offset > 0}
+    if not left:
+        return ends
+    reader = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "touchstream-ends",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    try:
+        reader.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in left.items()])
+        deadline = time.monotonic() + ASK_TIMEOUT_S
+        while left and time.monotonic() < deadline:
+            for message in reader.consume(1_000, 0.05):
+                error, place = message.error(), (message.topic() or "", message.partition() or 0)
+                if error is not None and error.code() == KafkaError._PARTITION_EOF and place in left:
+                    ends[place] = message.offset() or 0
+                    del left[place]
+    finally:
+        reader.close()
+    if left:
+        raise Retriable(f"the ends of {sorted(left)} could not be read within {ASK_TIMEOUT_S:.0f} s")
+    return ends
 
 
 def first_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:

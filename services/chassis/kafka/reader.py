@@ -39,7 +39,10 @@ class Reader:
 
     def start(self, offsets: Mapping[Place, int]) -> None:
         """Read exactly these places from these offsets; replaces what was read before, nothing is paused afterwards."""
-        self._consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()])
+        places = [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
+        self._consumer.assign(places)
+        # The client keeps a partition's pause across assignments.
+        self._consumer.resume(places)
 
     def read(self, most: int, timeout_s: float) -> dict[Place, list[Record]]:
         """What has arrived, at most `most` records; waits up to timeout_s for the first. Raises Fatal (see _refuse)."""

@@ -290,7 +290,7 @@ class Ledger:
             following, found = self.client.zscan(slot.due, cursor, count=count)
         except RedisError as error:
             raise Retriable(f"{slot.due}: {error}") from error
-        return int(following), [member.decode() for member, _ in found]
+        return int(following), [cast(bytes, member).decode() for member, _ in found]
 
 
 def _lists(decision: Decision) -> list[bytes | str | int]:
