@@ -40,6 +40,10 @@ down: $(STAMP) ## stop the local stack
 bench: $(STAMP) ## measure throughput, latency and the cost of each stage
 	@$(BIN)/touchstream bench $(ARGS)
 
+.PHONY: kafka
+kafka: ## run Apache Kafka without Docker (Java 17, Maven), in the foreground
+	@deploy/kafka/run
+
 .PHONY: test
 test: $(STAMP) ## run the tests, fast ones first
 	@$(BIN)/pytest $(wildcard $(TIERS:%=tests/%)) $(ARGS)

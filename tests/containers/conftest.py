@@ -1,5 +1,9 @@
-"""Real backends in containers: the images, settings and files of docker-compose.yml, on ports that are free."""
+"""Real backends in containers: the images, settings and files of docker-compose.yml, on ports that are free.
 
+TOUCHSTREAM_TEST_KAFKA_BOOTSTRAP, _REDIS_URL and _CLICKHOUSE_URL name a given server instead, e.g. that of `make kafka`.
+"""
+
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +20,7 @@ REPO = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPO / "docker-compose.yml").read_text())["services"]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def engine() -> None:
     """A missing engine fails; a skip would look like a pass."""
     try:
@@ -60,8 +64,12 @@ def backend(name: str, container_port: int, **changes: str) -> tuple[DockerConta
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[str]:
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
     """Bootstrap address of an empty Apache Kafka."""
+    if given := os.environ.get("TOUCHSTREAM_TEST_KAFKA_BOOTSTRAP"):
+        yield given
+        return
+    request.getfixturevalue("engine")
     listeners = "INSIDE://127.0.0.1:9092,OUTSIDE://127.0.0.1:{port}"
     voters = "1@127.0.0.1:9093"
     container, port = backend(
@@ -76,8 +84,12 @@ def kafka() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Address of an empty Valkey with deploy/redis/valkey.conf."""
+    if given := os.environ.get("TOUCHSTREAM_TEST_REDIS_URL"):
+        yield given
+        return
+    request.getfixturevalue("engine")
     container, port = backend("valkey", 6379)
     with container:
         import redis
@@ -88,8 +100,12 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def clickhouse_url() -> Iterator[str]:
+def clickhouse_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """HTTP address of an empty ClickHouse; user and password `touchstream`."""
+    if given := os.environ.get("TOUCHSTREAM_TEST_CLICKHOUSE_URL"):
+        yield given
+        return
+    request.getfixturevalue("engine")
     container, port = backend("clickhouse", 8123, CLICKHOUSE_PASSWORD="touchstream")
     with container:
         import httpx

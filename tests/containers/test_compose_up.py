@@ -18,7 +18,7 @@ Wait = Callable[[Callable[[], bool], str], None]
 
 
 @pytest.fixture(scope="module")
-def product(wait: Wait) -> Iterator[None]:
+def product(engine: None, wait: Wait) -> Iterator[None]:
     """The compose file as it is, with fewer partitions so that a laptop starts it soon; its volumes go at the end."""
     os.environ["TOUCHSTREAM_PARTITIONS"] = "4"
     with DockerCompose(str(REPO), build=True, wait=False):

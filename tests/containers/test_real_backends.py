@@ -36,7 +36,8 @@ def test_a_topic_that_was_made_again_has_another_id(kafka: str) -> None:
     renamed = type(topic)(**{field: getattr(topic, field) for field in topic.__slots__} | {"name": name})
     create_topics(kafka, [renamed], partitions=1)
     cluster, first = log_identity(kafka, [name])
-    AdminClient({"bootstrap.servers": kafka}).delete_topics([name])[name].result(timeout=10)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.delete_topics([name])[name].result(timeout=10)
     create_topics(kafka, [renamed], partitions=1)
     again, second = log_identity(kafka, [name])
     assert cluster == again

@@ -181,6 +181,16 @@ def test_every_service_with_settings_is_in_the_compose_file() -> None:
     assert mains <= started
 
 
+def test_make_kafka_runs_the_version_and_the_settings_of_the_compose_file() -> None:
+    kafka = load()["services"]["kafka"]
+    pom = (REPO / "deploy" / "kafka" / "pom.xml").read_text()
+    assert f"<kafka.version>{kafka['image'].split(':')[1]}</kafka.version>" in pom
+    lines = (REPO / "deploy" / "kafka" / "broker.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    for name in ("auto.create.topics.enable", "log.message.timestamp.type"):
+        assert properties[name] == kafka["environment"]["KAFKA_" + name.upper().replace(".", "_")]
+
+
 # (what is changed, path in the file, new value (None removes), what must be said)
 PLANTS = [
     (schema_problems, "services.ingest.portz", ["8080:8080"], "portz"),
