@@ -14,7 +14,7 @@ from deploy.local.exclusive import Say, StackError, StateLock, check_ports, end_
 from deploy.local.processes import Spec
 from deploy.local.settings import LocalSettings
 
-POLL_S = 0.05
+POLL_S = 0.1
 # Pauses between restarts double up to this. A process that ran longer than STABLE_S starts again with the shortest.
 BACKOFF_MAX_S = 15.0
 STABLE_S = 30.0
