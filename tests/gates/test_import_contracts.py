@@ -41,6 +41,11 @@ def plants() -> list[tuple[str, str, str]]:
     ]
     found += [
         ("floors", "services.ingest.metrics", "services.ingest.settings"),
+        # A module that stands on no floor is no way around them.
+        ("floors", "services.notify.adapters", "services.notify.helper"),
+        ("floors", "services.notify.helper", "services.notify.handler"),
+        ("core", "services.notify.core.decide", "services.notify.helper"),
+        ("core", "services.notify.helper", "time"),
         ("floors", "services.profile.archive.adapters", "services.profile.archive.handler"),
         ("doubles", "services.rules.handler", "services.chassis.testing.fakes"),
         ("doubles", "services.chassis.clock", "services.chassis.testing.fakes"),
@@ -69,18 +74,24 @@ def plants() -> list[tuple[str, str, str]]:
     return found
 
 
+def source_of(tree: Tree, module: str) -> Path:
+    """The file of a module of ours in the slice, made with its packages where it is missing."""
+    path = tree.root / module.replace(".", "/")
+    if path.is_dir():
+        return path / "__init__.py"
+    file = path.with_suffix(".py")
+    if not file.exists():
+        tree.write(str(file.relative_to(tree.root)), "")
+        for package in file.relative_to(tree.root).parents:
+            if package.name and package.as_posix() != "services":
+                (tree.root / package / "__init__.py").touch()
+    return file
+
+
 def plant(tree: Tree, importer: str, imported: str) -> None:
-    for module in (importer, imported):
-        if (
-            module.split(".")[0] in ("services", "cli", "deploy")
-            and not (tree.root / module.replace(".", "/")).is_dir()
-        ):
-            path = tree.root / (module.replace(".", "/") + ".py")
-            tree.write(str(path.relative_to(tree.root)), path.read_text() if path.exists() else "")
-            for package in path.relative_to(tree.root).parents:
-                if package.name and package.as_posix() != "services":
-                    (tree.root / package / "__init__.py").touch()
-    source = tree.root / (importer.replace(".", "/") + ".py")
+    if imported.split(".")[0] in ("services", "cli", "deploy"):
+        source_of(tree, imported)
+    source = source_of(tree, importer)
     source.write_text(source.read_text() + f"import {imported}\n")
 
 

@@ -11,15 +11,15 @@ class Tree(Protocol):
 
 
 PLANTS = [
-    ("check-format", "services/ingest/handler.py", "x = {  'a':1 }\n", "services/ingest/handler.py"),
+    ("check-format", "services/ingest/planted.py", "x = {  'a':1 }\n", "services/ingest/planted.py"),
     ("check-format", "tests/unit/test_x.py", "x = {  'a':1 }\n", "tests/unit/test_x.py"),
-    ("check-lint", "services/ingest/handler.py", "import json\n", "F401"),
-    ("check-lint", "services/ingest/handler.py", "try:\n    x = 1\nexcept Exception:\n    x = 2\n", "BLE001"),
+    ("check-lint", "services/ingest/planted.py", "import json\n", "F401"),
+    ("check-lint", "services/ingest/planted.py", "try:\n    x = 1\nexcept Exception:\n    x = 2\n", "BLE001"),
     ("check-lint", "services/rules/core/x.py", "from datetime import datetime\n\nx = datetime.now()\n", "TID251"),
     ("check-lint", "services/rules/core/x.py", "import uuid\n\nx = uuid.uuid4()\n", "TID251"),
     ("check-lint", "services/rules/core/x.py", "import urllib.request\n\nx = urllib.request.urlopen\n", "TID251"),
-    ("check-types", "services/ingest/handler.py", "def size(x: str) -> str:\n    return len(x)\n", "[return-value]"),
-    ("check-types", "services/ingest/handler.py", "def size(x):\n    return len(x)\n", "[no-untyped-def]"),
+    ("check-types", "services/ingest/planted.py", "def size(x: str) -> str:\n    return len(x)\n", "[return-value]"),
+    ("check-types", "services/ingest/planted.py", "def size(x):\n    return len(x)\n", "[no-untyped-def]"),
     ("check-types", "cli/x.py", "x: list = []\n", "[type-arg]"),
     ("check-types", "deploy/local/x.py", "x: int = ''\n", "[assignment]"),
 ]
@@ -27,7 +27,7 @@ PLANTS = [
 
 @pytest.mark.parametrize("target", ["check-format", "check-lint", "check-types"])
 def test_a_clean_tree_passes(tree: Tree, target: str) -> None:
-    tree.write("services/ingest/handler.py", 'def size(text: str) -> int:\n    return len(text) + len("")\n')
+    tree.write("services/ingest/planted.py", 'def size(text: str) -> int:\n    return len(text) + len("")\n')
     code, output = tree.make(target)
     assert code == 0, output
 
@@ -42,6 +42,6 @@ def test_a_planted_violation_fails_and_is_named(tree: Tree, target: str, path: s
 
 
 def test_only_core_is_kept_from_the_clock(tree: Tree) -> None:
-    tree.write("services/rules/handler.py", "from datetime import UTC, datetime\n\nx = datetime.now(UTC)\n")
+    tree.write("services/rules/planted.py", "from datetime import UTC, datetime\n\nx = datetime.now(UTC)\n")
     code, output = tree.make("check-lint")
     assert code == 0, output
