@@ -1,7 +1,7 @@
 """Records as they are written: Avro value, key and partition by the key rule of schemas/topics.toml."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -66,14 +66,14 @@ def whole_body(problems: Sequence[Problem], raw: bytes) -> tuple[list[Problem], 
     return [*problems, note], raw[:MAX_RAW_BYTES]
 
 
-def new_ids(now_ms: int, count: int) -> list[str]:
-    """Event ids for messages without one: UUIDs of version 7 (RFC 9562), random within the millisecond."""
+def id_maker(now_ms: int) -> Callable[[], str]:
+    """Gives event ids for messages without one: UUIDs of version 7 (RFC 9562), random within the millisecond."""
     stamp = now_ms.to_bytes(6, "big")
-    noise = os.urandom(10 * count)
-    ids = []
-    for at in range(0, 10 * count, 10):
-        tail = bytearray(noise[at : at + 10])
+
+    def new_id() -> str:
+        tail = bytearray(os.urandom(10))
         tail[0] = 0x70 | (tail[0] & 0x0F)
         tail[2] = 0x80 | (tail[2] & 0x3F)
-        ids.append(uuid_text(stamp + tail))
-    return ids
+        return uuid_text(stamp + tail)
+
+    return new_id

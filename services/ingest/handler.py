@@ -16,7 +16,7 @@ from services.ingest.core.limits import Bucket, Budget
 from services.ingest.core.model import Accepted, Arrival, Refused
 from services.ingest.core.source import Source
 from services.ingest.core.touchpoint import judge
-from services.ingest.encode import Encoder, new_ids, whole_body
+from services.ingest.encode import Encoder, id_maker, whole_body
 from services.ingest.endpoints import Limit
 from services.ingest.intake import RETRY_AFTER_S, Hold, Refusal, read_body, split_body
 from services.ingest.metrics import IN_FLIGHT_BYTES, REQUEST_SECONDS, REQUESTS, count_verdicts
@@ -125,7 +125,8 @@ class Collector:
         limit, encoder = self._settings.max_event_bytes, self._encoder
         verdicts: list[Verdict] = []
         messages: list[Outgoing] = []
-        for place, (raw, new_id) in enumerate(zip(body.events, new_ids(received_at, len(body.events)), strict=True), 1):
+        new_id = id_maker(received_at)
+        for place, raw in enumerate(body.events, 1):
             verdict = judge(raw, arrival, new_id, limit)
             verdicts.append(verdict)
             if isinstance(verdict, Accepted):

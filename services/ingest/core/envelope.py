@@ -6,13 +6,14 @@ ever was a float.
 
 import re
 from decimal import Decimal
+from math import isinf
 from typing import Any
 
 import msgspec
 
 from services.ingest.core.problems import Problem
 
-MAX_EXPONENT = 300
+LARGE_EXPONENT = 300
 
 
 class Message(msgspec.Struct, rename="camel"):
@@ -57,7 +58,8 @@ class Body(msgspec.Struct, frozen=True):
 
 def _number(text: str) -> Decimal:
     value = Decimal(text)
-    if value.adjusted() > MAX_EXPONENT:
+    # Whoever reads the record later may read it as a double; what that cannot hold must not get so far.
+    if value.adjusted() > LARGE_EXPONENT and isinf(float(value)):
         raise ValueError(f"number out of range: {text[:20]}")
     return value
 

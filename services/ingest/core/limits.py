@@ -32,7 +32,7 @@ class Bucket:
     at_ms: int
 
     def take(self, events: int, now_ms: int) -> int:
-        """0 when the events may pass, else the milliseconds to wait (then nothing is taken). A clock set back adds none."""
+        """0 when the events may pass, else the ms to wait (then none is taken). A clock set back adds no tokens."""
         self.tokens = min(self.burst, self.tokens + max(0, now_ms - self.at_ms) / 1000 * self.per_s)
         self.at_ms = now_ms
         needed = min(events, self.burst)

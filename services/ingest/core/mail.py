@@ -34,6 +34,6 @@ def _validate(text: str) -> str | None:
     if len(text) > 4 * MAX_EMAIL_CHARS:
         return None
     try:
-        return validate_email(text, check_deliverability=False, allow_display_name=False).normalized
+        return validate_email(text, check_deliverability=False, allow_display_name=False, strict=True).normalized
     except EmailNotValidError:
         return None

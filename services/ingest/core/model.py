@@ -55,16 +55,14 @@ class Arrival:
     context: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A touchpoint, and what was left out or changed on the way."""
 
     touchpoint: Touchpoint
     remarks: list[Problem]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """Everything that is wrong, the refusing problems first; the event id where it can be read."""
 
     problems: list[Problem]

@@ -1,7 +1,9 @@
 """A message becomes a touchpoint or a list of everything that is wrong with it: the decisions of ingest, in order.
 
-Pure: the moment of receipt and the id for a message without one come as arguments. Same input, same bytes.
+Pure: the moment of receipt and the source of ids come as arguments. Same input, same bytes.
 """
+
+from collections.abc import Callable
 
 from services.ingest.core.envelope import Message, decode_message, encode_json
 from services.ingest.core.identifiers import Identifiers
@@ -27,7 +29,9 @@ _EMPTY = b"{}"
 _NO_MONEY = Money(0, "")
 
 
-def judge(raw: bytes, arrival: Arrival, new_id: str, max_event_bytes: int = MAX_EVENT_BYTES) -> Accepted | Refused:
+def judge(
+    raw: bytes, arrival: Arrival, new_id: Callable[[], str], max_event_bytes: int = MAX_EVENT_BYTES
+) -> Accepted | Refused:
     """One event as it came → touchpoint or refusal. Never raises for a client's bytes."""
     if len(raw) > max_event_bytes:
         return Refused([Problem("event_too_large", "", f"{len(raw)} bytes, at most {max_event_bytes}")])
@@ -35,8 +39,8 @@ def judge(raw: bytes, arrival: Arrival, new_id: str, max_event_bytes: int = MAX_
     return decide(message, arrival, new_id) if isinstance(message, Message) else Refused([message])
 
 
-def decide(message: Message, arrival: Arrival, new_id: str) -> Accepted | Refused:
-    """Validate and standardise one message. `new_id` becomes the event id when the message has none."""
+def decide(message: Message, arrival: Arrival, new_id: Callable[[], str]) -> Accepted | Refused:
+    """Validate and standardise one message. `new_id` gives the id of a message without one."""
     source = arrival.source
     found = Identifiers(source)
     problems = found.problems
@@ -96,10 +100,10 @@ def _name_of(message: Message, kind: str, problems: list[Problem]) -> str:
     return name
 
 
-def _event_id(message: Message, new_id: str, problems: list[Problem]) -> str:
+def _event_id(message: Message, new_id: Callable[[], str], problems: list[Problem]) -> str:
     given = message.message_id
     if given is None or given == "":
-        return new_id
+        return new_id()
     if isinstance(given, str) and len(given) <= MAX_MESSAGE_ID_CHARS:
         return given
     problems.append(
