@@ -125,14 +125,16 @@ class ProfileHandler:
         try:
             if record.poison:
                 raise Poison(record.poison)
-            self._decoded[place] = self._reader.read(record.key.decode(), int(record.headers["n"]), held)
+            name, n = record.key.decode(), int(record.headers["n"])
+            self._decoded[name, n] = self._reader.read(name, n, held)
         except Poison as error:
             batch.dead.append(dead_letter(record, SERVICE, str(error), self._partitions))
             return Held("poison", held.node, place, b"")
         return held
 
     def _decode_held(self, customer_id: str, n: int, held: Held) -> LogRecord:
-        return self._decoded.pop(held.place, None) or self._reader.read(customer_id, n, held)
+        # By customer and number: a touchpoint's take and its event stand at the same place.
+        return self._decoded.pop((customer_id, n), None) or self._reader.read(customer_id, n, held)
 
     def _drain(self, batch: Batch, name: str, state: CustomerState) -> None:
         facts: list[Fact] = []
@@ -146,7 +148,7 @@ class ProfileHandler:
         return Slot(SERVICE, partition_of(giver.encode(), self._partitions)).key("give", f"{handoff_id}:{to_id}")
 
     def _load(self, names: list[str], takes: list[Record]) -> dict[str, Handover]:
-        self._decoded: dict[str, LogRecord] = {}
+        self._decoded: dict[tuple[str, int], LogRecord] = {}
         missing = self._cache.missing(names)
         for name, value in zip(missing, self._store.get_many([self._key(name) for name in missing]), strict=True):
             self._cache.put(name, value)
