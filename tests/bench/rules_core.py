@@ -27,7 +27,7 @@ PROFILE = {
     "tags": {name: {"since": 1_750_000_000_000, "reason": "because"} for name in ("vip", "loyal", "newcomer")},
     "stage": "loyal",
     "rfm": {"recency_days": 1, "frequency": 7, "monetary_minor": 129_900, "r": 5, "f": 4, "m": 4},
-    "counts": {name: 3 for name in ("Page Viewed", "Cart Viewed", "Order Completed", "Logged In")},
+    "counts": dict.fromkeys(("Page Viewed", "Cart Viewed", "Order Completed", "Logged In"), 3),
     "first_seen": 1_740_000_000_000,
     "last_seen": 1_750_000_000_000,
 }
