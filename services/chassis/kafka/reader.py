@@ -21,8 +21,10 @@ _LOST = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 class Reader:
     """One consumer. Not thread-safe; close() leaves the group."""
 
-    def __init__(self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str) -> None:
-        self._consumer: Consumer = client.consumer(bootstrap, group, session_timeout_ms, client_id)
+    def __init__(
+        self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int
+    ) -> None:
+        self._consumer: Consumer = client.consumer(bootstrap, group, session_timeout_ms, client_id, longest_round_ms)
         self.error = ""  # the last complaint of the client, for health; empty when reading works
 
     def subscribe(self, topics: Iterable[str], on_assign: Places, on_revoke: Places) -> None:

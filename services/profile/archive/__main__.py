@@ -15,7 +15,7 @@ from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.profile.archive.batches import Archiver
 from services.profile.archive.decode import open_decoders
-from services.profile.archive.handler import Archive, Pace
+from services.profile.archive.handler import LONGEST_ROUND_MS, Archive, Pace
 from services.profile.archive.line import Limits
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
 from services.profile.archive.ownership import Ownership, read_log
@@ -45,7 +45,7 @@ def main(stop: Stop) -> None:
         archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms)
         session_ms = settings.kafka_session_timeout_ms
         pace = Pace(settings.linger_ms / 1000, settings.inserts_per_s, settings.buffer_bytes, session_ms / 1000)
-        reader = Reader(settings.kafka_bootstrap, f"touchstream-{SERVICE}", session_ms, SERVICE)
+        reader = Reader(settings.kafka_bootstrap, f"touchstream-{SERVICE}", session_ms, SERVICE, LONGEST_ROUND_MS)
         relay = Relay(lambda: client.producer(settings.kafka_bootstrap, SERVICE))
         ownership = Ownership(reader, relay, ledger, read_log(settings.kafka_bootstrap), metrics)
         Archive(reader, relay, ownership, archiver, limits, pace, metrics, TableCheck(store, health)).run(stop)

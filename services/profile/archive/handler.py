@@ -22,6 +22,9 @@ POLL_S = 0.1
 POLL_RECORDS = 5_000
 # One round inserts at most this long before it polls again: the group must hear from us, waiting records be read.
 ROUND_S = 1.0
+# An insert may hang as long as its request (30 s), and a round ends with one. Shorter: the group takes the partitions
+# away in the middle of it, and everybody claims again; nothing is lost, but nothing gets on either.
+LONGEST_ROUND_MS = 60_000
 # First and longest pause while ClickHouse does not answer. A shorter longest one only makes noise; a longer one delays
 # the return of fresh data after the server is back.
 BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 15.0

@@ -19,7 +19,7 @@ WAIT_S = 1.0
 TARGETS = tuple(sorted({table for feed in FEEDS.values() for table in feed.tables}))
 _WINDOW = re.compile(r"\bnon_replicated_deduplication_window = (\d+)")
 _SQL = """
-SELECT name, engine, engine_full, arrayStringConcat(dependencies_table, ', ') AS views
+SELECT name, engine, engine_full, create_table_query, arrayStringConcat(dependencies_table, ', ') AS views
 FROM system.tables WHERE database = {database:String}
 """
 
@@ -62,7 +62,7 @@ def _view_problems(view: str, table: str, found: dict[str, Row]) -> list[str]:
     row = found.get(view)
     if row is None or row["engine"] != "MaterializedView":
         return []
-    target = re.search(r"\bTO (?:\S+\.)?`?(\w+)`?", row["engine_full"] or "")
+    target = re.search(r"\bTO (?:\S+\.)?`?(\w+)`?", row["create_table_query"])
     inner = found.get(target.group(1)) if target else found.get(f".inner.{view}")
     if inner is None:
         return [f"materialised view {view} on {table}: its target cannot be checked; give it one with TO"]
