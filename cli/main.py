@@ -2,10 +2,11 @@
 
 import typer
 
-from cli import docs, stack
+from cli import docs, rules, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
+app.add_typer(rules.app, name="rules")
 stack.register(app)
 
 
