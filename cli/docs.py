@@ -15,6 +15,8 @@ from services.chassis.settings import SharedSettings, env_name
 ROOT = Path(__file__).resolve().parents[1]
 # `<!-- settings -->` stands for the service whose folder the README is in, `<!-- settings archive -->` for another one.
 BLOCK = re.compile(r"(<!-- settings ?([a-z]*) -->\n).*?(<!-- /settings -->)", re.DOTALL)
+# Those of the tests (TOUCHSTREAM_TEST_…) are read by no settings class.
+VARIABLE = re.compile(r"\bTOUCHSTREAM_(?!TEST_)[A-Z0-9_]*[A-Z0-9]\b(?![_*<{…])")
 
 app = typer.Typer(no_args_is_help=True, help="Tables made from the code, and the check of the Markdown.")
 
@@ -22,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Tables made from the code, and the
 def settings_classes() -> dict[str, type[SharedSettings]]:
     """Every settings class by the name of its process, and `shared` for what all of them read."""
     found: dict[str, type[SharedSettings]] = {"shared": SharedSettings}
-    for path in sorted([*ROOT.glob("services/**/settings.py"), *ROOT.glob("deploy/**/settings.py")]):
+    for path in sorted(path for top in ("services", "deploy", "cli") for path in (ROOT / top).rglob("settings.py")):
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, SharedSettings) and value.ENV_PREFIX:
@@ -62,6 +64,16 @@ def with_tables(path: Path, text: str) -> str:
     return BLOCK.sub(lambda m: m[1] + settings_table(classes[m[2] or path.parent.name]) + m[3], text)
 
 
+def variable_problems(root: Path) -> list[str]:
+    """Environment variables of ours that nothing reads; `TOUCHSTREAM_RULES_*`, `TOUCHSTREAM_<SERVICE>_…` are patterns."""
+    known = {env_name(cls, field) for cls in settings_classes().values() for field in cls.model_fields}
+    problems = []
+    for path in markdown_files(root):
+        unknown = sorted(set(VARIABLE.findall(path.read_text())) - known)
+        problems += [f"{path.relative_to(root)}: no setting {name}" for name in unknown]
+    return problems
+
+
 def table_problems(root: Path) -> list[str]:
     """Settings blocks that differ from the code."""
     problems = []
@@ -99,7 +111,7 @@ def update() -> None:
 @app.command()
 def check(root: Annotated[Path, typer.Option(help="the tree to check")] = ROOT) -> None:
     """Fail when a link, a command or a settings table in a Markdown file is wrong."""
-    problems = [*link_problems(root), *command_problems(root), *table_problems(root)]
+    problems = [*link_problems(root), *command_problems(root), *variable_problems(root), *table_problems(root)]
     for problem in problems:
         print(problem)
     print(f"docs: {len(markdown_files(root))} files, {len(problems)} problems")

@@ -19,6 +19,7 @@ PLANTS = [
     ("run `touchstream brew --now`", "touchstream brew --now: no command brew"),
     ("```\n$ .venv/bin/touchstream docs check --roof .  # comment\n```", "no option --roof"),
     ("run `uv run touchstream docs chekc`", "no command chekc"),
+    ("set `TOUCHSTREAM_REDIS_URI`", "no setting TOUCHSTREAM_REDIS_URI"),
     ("<!-- settings shared -->\n| stale |\n<!-- /settings -->", "settings table is out of date"),
     ("<!-- settings coffee -->\n<!-- /settings -->", "no service has settings named 'coffee'"),
 ]
@@ -31,6 +32,8 @@ TRUE = """# What is it?
 ```sh
 make check && make test   # make coffee is only a comment
 ```
+
+`TOUCHSTREAM_REDIS_URL=redis://x` `TOUCHSTREAM_TEST_X` `TOUCHSTREAM_RULES_*` `TOUCHSTREAM_<SERVICE>_PORT`
 
 We make coffee here, and touchstream brews it.
 """
