@@ -150,9 +150,11 @@ class Collector:
         handed_over = hold.move()
         try:
             stored = self._publisher.publish(messages, handed_over.release)
-        except Fatal as error:
+        except Exception as error:
             handed_over.release()
-            raise Refusal(answer_error(503, "broker_unavailable", retry_s=RETRY_AFTER_S)) from error
+            if isinstance(error, Fatal):
+                raise Refusal(answer_error(503, "broker_unavailable", retry_s=RETRY_AFTER_S)) from error
+            raise
         try:
             async with asyncio.timeout(self._settings.ack_timeout_ms / 1000):
                 await stored
