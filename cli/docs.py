@@ -65,7 +65,7 @@ def with_tables(path: Path, text: str) -> str:
 
 
 def variable_problems(root: Path) -> list[str]:
-    """Environment variables of ours that nothing reads; `TOUCHSTREAM_RULES_*`, `TOUCHSTREAM_<SERVICE>_…` are patterns."""
+    """Environment variables of ours that nothing reads; `TOUCHSTREAM_RULES_*` and the like are patterns."""
     known = {env_name(cls, field) for cls in settings_classes().values() for field in cls.model_fields}
     problems = []
     for path in markdown_files(root):
