@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.profile.core import fold as folding
 from services.profile.core.fold import fold
 from services.profile.core.state import decode_part, encode
-from tests.property.profile.profile_naive import CONFIG, event_lists
+from tests.property.profile.profile_naive import CALM, CONFIG, event_lists
 
 
 def folded(events, part=None):
@@ -18,6 +18,7 @@ def folded(events, part=None):
 
 
 @given(event_lists(max_days=1_000), st.randoms(use_true_random=False))
+@CALM
 def test_any_order_of_the_same_events_gives_the_same_bytes(events, rng):
     expected = encode(folded(events))
     rng.shuffle(events)
@@ -25,6 +26,7 @@ def test_any_order_of_the_same_events_gives_the_same_bytes(events, rng):
 
 
 @given(event_lists(max_days=1_000), st.randoms(use_true_random=False))
+@CALM
 def test_the_bounds_do_not_make_order_matter(events, rng):
     limits = {"MAX_NAMES": 3, "MAX_TRAITS": 2, "MAX_ORDERS": 2, "MAX_IDENTIFIERS": 1}
     with patch.multiple(folding, **limits):
@@ -39,6 +41,7 @@ def test_the_bounds_do_not_make_order_matter(events, rng):
 
 
 @given(event_lists(), st.integers(0, 25))
+@CALM
 def test_state_read_back_between_two_events_goes_on_as_if_kept(events, cut):
     kept = folded(events)
     read = folded(events[:cut])
@@ -48,6 +51,7 @@ def test_state_read_back_between_two_events_goes_on_as_if_kept(events, cut):
 
 
 @given(event_lists(max_days=1_000))
+@CALM
 def test_a_part_holds_nothing_older_than_its_ring(events):
     part = folded(events)
     oldest = part.newest_day - folding.RING_DAYS

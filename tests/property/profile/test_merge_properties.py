@@ -11,7 +11,7 @@ from services.profile.core.state import Conclusion, Event, decode_conclusion, de
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
 from services.profile.core.view import view
-from tests.property.profile.profile_naive import CONFIG, DAY_MS, NAMES, NOW_MS
+from tests.property.profile.profile_naive import CALM, CONFIG, DAY_MS, NAMES, NOW_MS
 from tests.unit.profile.profile_builders import CUTS
 
 TIMED = {definition.name for definition in DEFINITIONS if definition.clock is not None}
@@ -125,5 +125,5 @@ class Customers(RuleBasedStateMachine):
         assert all(c.due is None or c.due > self.now_ms for c in self.customers)
 
 
-Customers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Customers.TestCase.settings = settings(CALM, max_examples=40, stateful_step_count=40)
 TestCustomersThatMergeAndSplit = Customers.TestCase

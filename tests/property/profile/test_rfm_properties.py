@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile.core.rfm import compute_thresholds
+from tests.property.profile.profile_naive import CALM
 
 rows_of = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 6), st.integers(-20, 60)), min_size=1, max_size=60)
 
@@ -27,6 +28,7 @@ def by_definition(row, rows):
 
 
 @given(rows_of, st.tuples(st.integers(-2, 35), st.integers(0, 8), st.integers(-30, 70)))
+@CALM
 def test_cuts_give_the_scores_of_the_definition_also_to_people_outside_the_population(rows, outsider):
     cuts = compute_thresholds(rows, 1)
     for row in rows:
@@ -36,6 +38,7 @@ def test_cuts_give_the_scores_of_the_definition_also_to_people_outside_the_popul
 
 
 @given(rows_of)
+@CALM
 def test_the_top_is_at_most_a_tenth_except_for_the_perfect_score(rows):
     cuts = compute_thresholds(rows, 1)
     composites = [sum(by_cuts(row, cuts)) for row in rows]
@@ -48,6 +51,7 @@ def test_the_top_is_at_most_a_tenth_except_for_the_perfect_score(rows):
 
 
 @given(rows_of, st.randoms(use_true_random=False))
+@CALM
 def test_the_order_of_the_population_does_not_matter(rows, rng):
     expected = compute_thresholds(rows, 1)
     rng.shuffle(rows)

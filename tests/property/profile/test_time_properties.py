@@ -9,7 +9,7 @@ from services.profile.core.state import Conclusion
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
 from services.profile.core.view import view
-from tests.property.profile.profile_naive import NOW_MS, ZONES, event_lists, local_day
+from tests.property.profile.profile_naive import CALM, NOW_MS, ZONES, event_lists, local_day
 from tests.property.profile.test_view_properties import nodes_of, spread
 from tests.unit.profile.profile_builders import CUTS
 
@@ -41,7 +41,7 @@ def judge(parts, now_ms, before, config, cause=""):
 
 
 @given(event_lists(max_size=15), nodes_of, st.sampled_from(sorted(ZONES)), st.booleans())
-@settings(max_examples=40)
+@settings(CALM, max_examples=25)
 def test_nothing_changes_between_two_due_moments(events, nodes, zone, is_small):
     config = SMALL if is_small else ZONES[zone]
     parts = spread(events, nodes, config)
@@ -60,6 +60,7 @@ def test_nothing_changes_between_two_due_moments(events, nodes, zone, is_small):
 
 
 @given(event_lists(max_size=15), nodes_of)
+@CALM
 def test_timers_end_and_so_does_every_customer_without_events(events, nodes):
     config = ZONES["Asia/Shanghai"]
     parts = spread(events, nodes, config)
@@ -76,6 +77,7 @@ def test_timers_end_and_so_does_every_customer_without_events(events, nodes):
 
 
 @given(event_lists(max_size=10), nodes_of, st.integers(1, 2_000))
+@CALM
 def test_a_late_look_finds_the_same_beginnings_as_a_punctual_one(events, nodes, late_hours):
     config = ZONES["Asia/Shanghai"]
     parts = spread(events, nodes, config)
@@ -92,6 +94,7 @@ def test_a_late_look_finds_the_same_beginnings_as_a_punctual_one(events, nodes, 
 
 
 @given(st.sampled_from(sorted(ZONES)), st.integers(0, 4_000_000_000_000))
+@CALM
 def test_days_agree_with_the_standard_library_and_never_turn_back(zone, ms):
     calendar = ZONES[zone].calendar
     day = calendar.day(ms)

@@ -10,7 +10,7 @@ from services.profile.core.rfm import score
 from services.profile.core.state import View
 from services.profile.core.summary import counts_of, traits_of
 from services.profile.core.view import view
-from tests.property.profile.profile_naive import DAY_MS, NOW_MS, ZONES, event_lists, naive_view
+from tests.property.profile.profile_naive import CALM, DAY_MS, NOW_MS, ZONES, event_lists, naive_view
 from tests.unit.profile.profile_builders import CUTS
 
 
@@ -31,6 +31,7 @@ later = st.integers(0, 900).map(lambda days: NOW_MS + days * DAY_MS)
 
 
 @given(event_lists(), nodes_of, later, st.sampled_from(sorted(ZONES)))
+@CALM
 def test_a_view_equals_brute_force(events, nodes, now_ms, zone):
     config = ZONES[zone]
     one = view(spread(events, nodes, config), now_ms, config)
@@ -42,6 +43,7 @@ def test_a_view_equals_brute_force(events, nodes, now_ms, zone):
 
 
 @given(event_lists(), nodes_of, later, st.permutations(range(3)))
+@CALM
 def test_parts_merge_to_the_fold_of_all_their_events_in_any_order(events, nodes, now_ms, order):
     config = ZONES["Asia/Shanghai"]
     parts = spread(events, nodes, config)
@@ -53,6 +55,7 @@ def test_parts_merge_to_the_fold_of_all_their_events_in_any_order(events, nodes,
 
 
 @given(event_lists(), nodes_of, st.lists(later, min_size=2, max_size=4))
+@CALM
 def test_as_time_passes_recency_grows_and_windows_shrink(events, nodes, moments):
     config = ZONES["Asia/Shanghai"]
     parts = spread(events, nodes, config)
