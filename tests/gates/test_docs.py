@@ -1,8 +1,10 @@
 """What the Markdown says is true, and the check of it catches a planted mistake of every kind."""
 
+import re
 from pathlib import Path
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from cli import docs
@@ -79,6 +81,12 @@ def test_every_service_shows_its_settings_in_its_readme() -> None:
         shown |= {match[2] or path.parent.name for match in docs.BLOCK.finditer(path.read_text())}
     services = {path.parent.name for path in REPO.glob("services/**/settings.py")} - {"chassis"}
     assert services & names <= shown
+
+
+def test_every_command_the_makefile_runs_exists() -> None:
+    called = set(re.findall(r"\$\(BIN\)/touchstream (\w+)", (REPO / "Makefile").read_text()))
+    assert {"demo", "up", "down", "bench", "docs"} <= called
+    assert called <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_a_settings_block_is_rewritten_from_the_code(tree: Path) -> None:
