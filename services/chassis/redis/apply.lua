@@ -11,7 +11,21 @@ local function list()
   return out
 end
 local sets, deletes, due, undue, waits, unwaits = list(), list(), list(), list(), list(), list()
-if at ~= #ARGV + 1 then return redis.error_reply('ledger: argument lists do not add up') end
+-- A script is not undone when a command fails: whatever could fail is looked at before the first write.
+if at ~= #ARGV + 1 or #sets % 2 + #due % 2 + #waits % 2 > 0 then
+  return redis.error_reply('ledger: argument lists do not add up')
+end
+for i = 1, #due, 2 do
+  if not tonumber(due[i]) then return redis.error_reply('ledger: a moment is no number') end
+end
+local tag = string.match(KEYS[1], '^{.-}')
+local function is_foreign(key) return string.sub(key, 1, #tag) ~= tag end
+for i = 1, #sets, 2 do
+  if is_foreign(sets[i]) then return redis.error_reply('ledger: a key of another slot') end
+end
+for i = 1, #deletes do
+  if is_foreign(deletes[i]) then return redis.error_reply('ledger: a key of another slot') end
+end
 chunked('MSET', nil, sets, 2)
 chunked('DEL', nil, deletes, 1)
 chunked('ZADD', KEYS[4], due, 2)

@@ -9,6 +9,10 @@ local function refused(meta, epoch, batch, position)
   if m[1] ~= epoch then return 'FENCED' end
   if m[2] == batch then return 'ALREADY' end
   if m[3] ~= position then return 'MISMATCH' end
+  -- Batches are <epoch>.<number>. A lower number of this epoch is a copy of a request that was given up and asked again;
+  -- where time alone moved the state, the position would not give it away.
+  local of, number = string.match(m[2], '^(%d+)%.(%d+)$')
+  if of == epoch and tonumber(string.match(batch, '%d+$')) < tonumber(number) then return 'MISMATCH' end
   return nil
 end
 
