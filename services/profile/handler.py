@@ -16,11 +16,13 @@ from services.profile.codec import ProfileWriter, Reader
 from services.profile.core import customer_log as log
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import Context, CustomerState, Fact, Handover, Held, LogRecord
-from services.profile.core.state import ENCODER, Thresholds
+from services.profile.core.state import Thresholds
 from services.profile.core.timers import next_due_ms
 
 SERVICE = "profile"
 SWEEP_COUNT = 100
+# Not the canonical encoder: numbers are keys here, and only parts must give equal bytes for equal content.
+_encode = msgspec.msgpack.Encoder().encode
 _states = msgspec.msgpack.Decoder(CustomerState)
 _handovers = msgspec.msgpack.Decoder(Handover)
 
@@ -195,7 +197,7 @@ class ProfileHandler:
             decision.due[name] = decision.waits[name] = None
             decision.outputs.append(self._writer.ended(name, state, now_ms))
         for key, handover in batch.context.gives.items():
-            decision.sets[key] = ENCODER.encode(handover)
+            decision.sets[key] = _encode(handover)
         metrics.WAITING.labels(str(self._slot.partition)).set(len(self._waits))
         return decision
 
@@ -217,7 +219,7 @@ class ProfileHandler:
             self._set_due(decision, name, state, next_due_ms(seen, rfm, self._config))
         if not state.is_complete():
             self._set_due(decision, name, state, None)
-        value = ENCODER.encode(state)
+        value = _encode(state)
         self._cache.put(name, value)
         decision.sets[self._key(name)] = value
 
