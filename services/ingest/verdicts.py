@@ -11,6 +11,7 @@ from services.ingest.endpoints import ANSWER_CODES, RETRY_STATUSES
 Verdict = Accepted | Refused
 # An import of 100,000 broken lines gets its reasons from `touchstream rejected`, not in one answer.
 MAX_LISTED = 1_000
+BODY_TIMEOUT = 408
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,11 @@ def answer_error(status: int, code: str, message: str = "", errors: Sequence[Pro
     """An answer about the request as a whole. SDKs read `code` and `message` and fail without them."""
     body: dict[str, object] = {"code": code, "message": message or ANSWER_CODES.get(code, code)}
     body["errors"] = [_error(problem) for problem in errors]
-    return Answer(status, encode_json(body), {"Retry-After": str(retry_s)} if status in RETRY_STATUSES else {})
+    headers = {"Retry-After": str(retry_s)} if status in RETRY_STATUSES else {}
+    if status == BODY_TIMEOUT:
+        # The rest of the body may never come, and nobody waits for it.
+        headers["Connection"] = "close"
+    return Answer(status, encode_json(body), headers)
 
 
 def answer_one(verdict: Verdict) -> Answer:
