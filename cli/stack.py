@@ -74,6 +74,8 @@ def _foreground(settings: LocalSettings, stop: Stop) -> None:
         return
     shown_s = 0.0
     with Live(console=console, auto_refresh=False) as live:
+        # Live hides it; a second Ctrl-C ends the process without giving it back.
+        console.show_cursor(True)
 
         def show() -> None:
             nonlocal shown_s

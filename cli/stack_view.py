@@ -52,10 +52,10 @@ class Readings:
 
 def table(rows: Sequence[Row], title: str) -> Table:
     """One line per process."""
-    shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2))
-    shown.add_column("process")
+    shown = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 1))
+    shown.add_column("process", no_wrap=True)
     shown.add_column("state")
-    for heading in ("pid", "events/s", "in total", "lag", "errors", "restarts"):
+    for heading in ("pid", "rate/s", "events", "lag", "errors", "restarts"):
         shown.add_column(heading, justify="right")
     for row in rows:
         state = f"[{STYLES.get(row.state, 'white')}]{row.state}[/]"

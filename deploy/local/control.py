@@ -1,10 +1,12 @@
 """A local stack seen from another process: what runs, starting it in the background, stopping it."""
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.local import pidfile
 from deploy.local.exclusive import SELF, Say, StackError, StateLock, end_leftovers
@@ -66,9 +68,7 @@ def start_detached(settings: LocalSettings, environ: Mapping[str, str] | None = 
     ready = settings.state_dir / "ready"
     while not (ready.exists() and ready.read_text(encoding="ascii") == str(process.pid)):
         if process.poll() is not None:
-            with log.open("rb") as lines:
-                lines.seek(offset)
-                raise StackError(f"the stack did not start; {log}:\n{lines.read().decode(errors='replace').strip()}")
+            raise StackError(f"the local stack did not start; {log}:\n{_texts(log, offset)}")
         time.sleep(POLL_S)
     return process.pid
 
@@ -88,3 +88,17 @@ def take_down(settings: LocalSettings, say: Say) -> bool:
     # Not its group: it shares that with whatever else stands in the user's pipeline.
     pidfile.end(running, patience_s, with_group=False)
     return take_down(settings, say) or True
+
+
+def _texts(log: Path, offset: int) -> str:
+    """The texts of a log's JSON lines from `offset` on; a line that is no JSON as it stands."""
+    with log.open("rb") as lines:
+        lines.seek(offset)
+        said = lines.read().decode(errors="replace").splitlines()
+    texts = []
+    for line in said:
+        try:
+            texts.append(str(json.loads(line)["text"]))
+        except (ValueError, KeyError, TypeError):
+            texts.append(line)
+    return "\n".join(texts)

@@ -58,7 +58,10 @@ def summarise(service: str, families: Iterable[Metric], at_s: float, before: Fig
     return Figures(at_s, worked, lag, errors, since / passed_s if passed_s > 0 else 0.0)
 
 
-def gauge(text: str, name: str) -> float:
-    """The sum of a metric's samples in an exposition text; 0 when it is not there."""
-    families = text_string_to_metric_families(text)
-    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+def sums(text: str) -> dict[str, float]:
+    """The sum of the samples of every metric in an exposition text, by sample name."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from deploy.local.figures import gauge
+from deploy.local.figures import sums
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.kafka.client import end_offsets, group_offsets
 from services.chassis.redis.client import sync_client
@@ -127,7 +127,8 @@ class Look:
             text = self._http.get(self._urls[service]).raise_for_status().text
         except httpx.HTTPError as error:
             return [f"{service}: {self._urls[service]} does not answer: {error}"]
-        counts = {what: gauge(text, f"touchstream_{service}_{name}") for name, what in self._gauges.items()}
+        found = sums(text)
+        counts = {what: found.get(f"touchstream_{service}_{name}", 0.0) for name, what in self._gauges.items()}
         return [f"{service}: {count:.0f} {what}" for what, count in counts.items() if count]
 
     def close(self) -> None:

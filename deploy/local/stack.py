@@ -15,8 +15,8 @@ from deploy.local.idle import Look
 from deploy.local.processes import local_stack
 from deploy.local.settings import LocalSettings, child_environment, local_settings
 from deploy.local.supervisor import Supervisor
-from services.chassis.errors import Fatal
-from services.chassis.kafka.client import log_identity
+from services.chassis.errors import Fatal, Retriable
+from services.chassis.kafka.client import end_offsets, log_identity
 from services.chassis.logs import configure_logs, get_logger
 from services.chassis.redis.client import sync_client
 from services.chassis.redis.inspect import ledgers
@@ -25,6 +25,8 @@ from services.chassis.run import Stop, run
 from services.chassis.topics import create_topics, load_topics
 
 TICK_S = 0.2
+# Marks in the state folder: the last run worked off every event; the run before this one had.
+DRAINED, WAS_DRAINED = "drained", "was-drained"
 GONE = (
     "the last run was not drained: events in the in-memory broker that were not yet processed are gone, how many is"
     " unknown"
@@ -52,11 +54,16 @@ def open_stack(settings: LocalSettings, say: Say, environ: Mapping[str, str] | N
 
 def run_stack(supervisor: Supervisor, stop: Stop, on_tick: Callable[[], None] = lambda: None) -> None:
     """Start, keep running until `stop` is set, drain and end everything. Raises StackError; leaves nothing running."""
-    settings, drained = supervisor.settings, supervisor.settings.state_dir / "drained"
-    ready = settings.state_dir / "ready"
+    settings, ready = supervisor.settings, supervisor.settings.state_dir / "ready"
     supervisor.is_interrupted = stop.is_set
     try:
-        supervisor.start()
+        try:
+            supervisor.start()
+        except StackError:
+            if supervisor.owns_state:
+                _mark_again(settings)
+            raise
+        (settings.state_dir / WAS_DRAINED).unlink(missing_ok=True)
         ready.write_text(str(os.getpid()), encoding="ascii")
         while not stop.is_set():
             supervisor.tick()
@@ -64,7 +71,7 @@ def run_stack(supervisor: Supervisor, stop: Stop, on_tick: Callable[[], None] = 
             stop.wait(TICK_S)
         supervisor.say("stopping: nothing new is taken in, what is on its way is finished first")
         if supervisor.stop():
-            drained.write_text(str(int(time.time())), encoding="ascii")
+            (settings.state_dir / DRAINED).touch()
             supervisor.say("stopped; every event was worked off")
         else:
             supervisor.say("stopped, but not drained")
@@ -84,20 +91,35 @@ def prepare(settings: LocalSettings, environ: Mapping[str, str], say: Say) -> No
     """
     setup(settings, environ)
     redis = sync_client(settings.redis_url)
-    drained = settings.state_dir / "drained"
+    drained = settings.state_dir / DRAINED
     try:
         if ledgers(redis):
             if not drained.exists():
                 say(f"{GONE}; going on from what was processed")
             rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
     except Fatal as error:
+        what = "" if drained.exists() else f"{GONE}, and what was half processed cannot go on without them: "
         raise StackError(
-            f"{GONE}, and what was half processed cannot go on without them ({error}). Start with empty state:"
-            " `touchstream up --fresh` sets the former Valkey and ClickHouse data aside"
+            f"{what}{error}. To start with empty state, `touchstream up --fresh` sets the former Valkey and ClickHouse"
+            " data aside"
         ) from error
     finally:
         redis.close()
-    drained.unlink(missing_ok=True)
+    if drained.exists():
+        drained.rename(drained.with_name(WAS_DRAINED))  # until everything is ready
+
+
+def _mark_again(settings: LocalSettings) -> None:
+    """A start that failed before anything reached the topics leaves the state as drained as it was before."""
+    was = settings.state_dir / WAS_DRAINED
+    if not was.exists():
+        return
+    try:
+        is_untouched = not any(end_offsets(settings.kafka_bootstrap, load_topics()).values())
+    except Retriable:  # the broker did not even start: nothing can have reached it
+        is_untouched = True
+    if is_untouched:
+        was.rename(was.with_name(DRAINED))
 
 
 def set_aside(settings: LocalSettings) -> Path | None:
@@ -107,7 +129,7 @@ def set_aside(settings: LocalSettings) -> Path | None:
     """
     lock = StateLock(settings)
     try:
-        there = [settings.state_dir / name for name in ("valkey", "clickhouse", "drained")]
+        there = [settings.state_dir / name for name in ("valkey", "clickhouse", DRAINED, WAS_DRAINED)]
         there = [path for path in there if path.exists()]
         if not there:
             return None
