@@ -73,7 +73,7 @@ def _foreground(settings: LocalSettings, stop: Stop) -> None:
         run_stack(supervisor, stop)
         return
     shown_s = 0.0
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         # Live hides it; a second Ctrl-C ends the process without giving it back.
         console.show_cursor(True)
 
@@ -83,7 +83,8 @@ def _foreground(settings: LocalSettings, stop: Stop) -> None:
                 shown_s = time.monotonic()
                 live.update(table(_rows(supervisor, readings), f"touchstream · {_addresses(settings)}"), refresh=True)
 
-        run_stack(supervisor, stop, show)
+        supervisor.on_tick = show
+        run_stack(supervisor, stop)
 
 
 def _rows(supervisor: Supervisor, readings: Readings) -> list[Row]:

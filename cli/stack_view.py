@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 from rich.table import Table
+from rich.text import Text
 
 from deploy.local import figures
 from deploy.local.figures import Figures
@@ -58,17 +59,20 @@ def table(rows: Sequence[Row], title: str) -> Table:
     for heading in ("pid", "rate/s", "events", "lag", "errors", "restarts"):
         shown.add_column(heading, justify="right")
     for row in rows:
-        state = f"[{STYLES.get(row.state, 'white')}]{row.state}[/]"
-        restarts = f"[red]{row.restarts}[/]" if row.restarts else "0"
-        shown.add_row(row.name, state, str(row.pid or "-"), *_numbers(row.figures), restarts)
+        # Text, not markup: lines printed above a live table without markup would take it from the table too.
+        state = Text(row.state, STYLES.get(row.state, ""))
+        shown.add_row(row.name, state, str(row.pid or "-"), *_numbers(row.figures), _alarming(row.restarts))
     return shown
 
 
-def _numbers(read: Figures | None) -> tuple[str, str, str, str]:
+def _numbers(read: Figures | None) -> tuple[str | Text, ...]:
     if read is None:
         return "", "", "", ""
-    errors = f"[red]{read.errors:,.0f}[/]" if read.errors else "0"
-    return f"{read.rate_per_s:,.0f}", f"{read.worked:,.0f}", f"{read.lag:,.0f}", errors
+    return f"{read.rate_per_s:,.0f}", f"{read.worked:,.0f}", f"{read.lag:,.0f}", _alarming(read.errors)
+
+
+def _alarming(count: float) -> Text:
+    return Text(f"{count:,.0f}", "red" if count else "")
 
 
 def as_json(row: Row, log: str) -> dict[str, object]:

@@ -6,7 +6,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.child import spawn
@@ -52,7 +52,7 @@ def open_stack(settings: LocalSettings, say: Say, environ: Mapping[str, str] | N
     )
 
 
-def run_stack(supervisor: Supervisor, stop: Stop, on_tick: Callable[[], None] = lambda: None) -> None:
+def run_stack(supervisor: Supervisor, stop: Stop) -> None:
     """Start, keep running until `stop` is set, drain and end everything. Raises StackError; leaves nothing running."""
     settings, ready = supervisor.settings, supervisor.settings.state_dir / "ready"
     supervisor.is_interrupted = stop.is_set
@@ -67,7 +67,6 @@ def run_stack(supervisor: Supervisor, stop: Stop, on_tick: Callable[[], None] = 
         ready.write_text(str(os.getpid()), encoding="ascii")
         while not stop.is_set():
             supervisor.tick()
-            on_tick()
             stop.wait(TICK_S)
         supervisor.say("stopping: nothing new is taken in, what is on its way is finished first")
         if supervisor.stop():
