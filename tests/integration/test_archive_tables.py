@@ -6,39 +6,44 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis.clickhouse import Clickhouse, connect
+from services.chassis.clickhouse import Clickhouse
 from services.chassis.errors import Fatal
 from services.chassis.records import Record
 from services.profile.archive.core.rows import FEEDS, Rows
-from services.profile.archive.migrate import create_database, load_migrations, migrate
+from services.profile.archive.migrate import load_migrations, migrate
 from services.profile.archive.settings import ArchiveSettings
 from services.profile.archive.tables import TARGETS, problems
+from tests.integration import archive_backends
 
 _databases = count(1)
 FOLDER = ArchiveSettings().migrations
 AT = 1_750_000_000_000
 
 
-def open_database(url: str, name: str) -> Clickhouse:
-    settings = ArchiveSettings(clickhouse_url=url, clickhouse_database=name)
-    first = connect(settings.model_copy(update={"clickhouse_database": "default"}))
-    create_database(first, name)
-    first.close()
-    return connect(settings)
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with archive_backends.clickhouse(archive_backends.settings_of(tmp_path_factory.mktemp("tables"))) as url:
+        yield url
 
 
 @pytest.fixture
-def empty(clickhouse_url: str) -> Iterator[Clickhouse]:
-    server = open_database(clickhouse_url, f"tables_{next(_databases)}")
+def empty(url: str) -> Iterator[Clickhouse]:
+    server = archive_backends.empty_database(url, f"tables_{next(_databases)}")
     yield server
     server.command(f"DROP DATABASE {server.database}")
     server.close()
 
 
+@pytest.fixture(scope="module")
+def shared(url: str) -> Iterator[Clickhouse]:
+    with archive_backends.database(url, "tables") as server:
+        yield server
+
+
 @pytest.fixture
-def server(empty: Clickhouse) -> Clickhouse:
-    migrate(empty, load_migrations(FOLDER))
-    return empty
+def server(shared: Clickhouse) -> Clickhouse:
+    archive_backends.truncate(shared)
+    return shared
 
 
 def event(offset: int, customer: str, node: str, **changes: object) -> tuple[Record, dict[str, object]]:
@@ -116,7 +121,9 @@ def test_the_shipped_tables_are_fit_for_exactly_once_inserts(server: Clickhouse)
     assert problems(server) == []
 
 
-def test_a_table_without_a_window_or_with_a_view_that_has_none_is_found(server: Clickhouse) -> None:
+def test_a_table_without_a_window_or_with_a_view_that_has_none_is_found(empty: Clickhouse) -> None:
+    server = empty
+    migrate(server, load_migrations(FOLDER))
     server.command("ALTER TABLE triggers_raw MODIFY SETTING non_replicated_deduplication_window = 10")
     server.command("CREATE TABLE copy (event_id String) ENGINE = MergeTree ORDER BY event_id")
     server.command("CREATE MATERIALIZED VIEW copier TO copy AS SELECT event_id FROM events_raw")
