@@ -9,7 +9,7 @@ from services.chassis.records import Output
 from services.profile import metrics
 from services.profile.core.contribution import ContributionError, contribution
 from services.profile.core.customer_log import CustomerState, Fact, Held, LogRecord, Piece
-from services.profile.core.state import Conclusion, Rfm, View
+from services.profile.core.state import FLAG_IMPORT, Conclusion, Rfm, View
 from services.profile.core.summary import snapshot_fields
 
 CHANGES, PROFILES = "profile.changes", "profiles"
@@ -73,6 +73,7 @@ class ProfileWriter:
                 "accepted_at": record.accepted_at if record else 0,
                 "changed_at": now_ms,
                 "first": fact.is_first,
+                "is_import": event is not None and bool(event.flags & FLAG_IMPORT),
                 "tags_added": [tag for tag, _, _ in changes.tags_added],
                 "tags_removed": list(changes.tags_removed),
                 "tag_anchors": [anchor for _, anchor, _ in changes.tags_added],
@@ -129,6 +130,7 @@ def _flags(fact: Fact) -> str:
         ("t" if changes.tags_added or changes.tags_removed else "")
         + ("s" if changes.stage_from != changes.stage_to else "")
         + ("f" if fact.is_first else "")
+        + ("i" if fact.record and fact.record.event and fact.record.event.flags & FLAG_IMPORT else "")
         + ("h" if fact.kind in ("gave", "took", "erased") else "")
     )
 

@@ -13,7 +13,7 @@ from services.rules.core.model import Change, Fire, Fires, On, Outcome, Reason, 
 
 # Header `when` of a profile change: <event name> 0x1f <flags>.
 SEPARATOR = b"\x1f"
-TAGS, STAGE, FIRST, HANDOVER = b"t", b"s", b"f", b"h"
+TAGS, STAGE, FIRST, HANDOVER, IMPORT = b"t", b"s", b"f", b"h", b"i"
 # Event names are open: past this many different headers the answer is computed instead of looked up (1 µs).
 REMEMBERED_HEADERS = 4_096
 
@@ -45,6 +45,8 @@ class RuleIndex:
         name_bytes, _, flags = header.rpartition(SEPARATOR)
         name = name_bytes.decode("utf-8", "replace")
         kinds = {on for on, _ in self._by_when}
+        if IMPORT in flags:
+            return False
         return (
             HANDOVER in flags
             or (TAGS in flags and not kinds.isdisjoint((On.TAG_ADDED, On.TAG_REMOVED)))
@@ -55,6 +57,8 @@ class RuleIndex:
 
     def candidates(self, change: Change) -> tuple[Rule, ...]:
         """The rules that name something in this change, in order of their names."""
+        if change.is_import:
+            return ()  # history counts, but nobody is written to about what happened long ago
         keys: list[tuple[On, str]] = []
         if change.kind == "event":
             keys.append((On.EVENT, change.name))

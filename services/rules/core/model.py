@@ -95,6 +95,7 @@ class Change(msgspec.Struct, frozen=True):
     name: str = ""
     accepted_at: int = 0
     first: bool = False
+    is_import: bool = False
     tags_added: list[str] = []
     tags_removed: list[str] = []
     tag_anchors: list[str] = []

@@ -156,3 +156,10 @@ def test_without_tag_and_stage_rules_their_changes_are_passed_over() -> None:
     index = index_of(a="when: {event: A}")
     assert not index.cares(b"B\x1fts")
     assert index.cares(b"B\x1ftsh"), "hand-overs of state never are"
+
+
+def test_imported_history_fires_nothing() -> None:
+    imported = change(name="A", first=True, tags_added=["t"], tag_anchors=["0.1.7"], is_import=True)
+    assert fired(RULES, imported) == []
+    assert not RULES.cares(b"A\x1fftsi")
+    assert RULES.cares(b"A\x1ffts")
