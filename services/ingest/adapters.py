@@ -53,18 +53,17 @@ class Publisher(Protocol):
 class _Receipt:
     """Counts the acknowledgements of one request."""
 
-    __slots__ = ("_began", "_failure", "_future", "_open", "_publisher", "_settled")
+    __slots__ = ("_began", "_count", "_failure", "_future", "_open", "_publisher", "_settled")
 
-    def __init__(self, publisher: "KafkaPublisher", settled: Callable[[], None], future: asyncio.Future[None]) -> None:
+    def __init__(
+        self, publisher: "KafkaPublisher", settled: Callable[[], None], future: asyncio.Future[None], count: int
+    ) -> None:
         self._publisher = publisher
         self._settled = settled
         self._future = future
-        self._open = 0
+        self._count = self._open = count
         self._failure = ""
         self._began = time.perf_counter()
-
-    def expect(self, count: int) -> None:
-        self._open += count
 
     def fail(self, reason: str) -> None:
         """Tell the waiting request now; what was handed over is still counted until its fate is known."""
@@ -77,14 +76,18 @@ class _Receipt:
         if error is not None:
             self._publisher.note_error(error)
             self.fail(str(error))
-        self.close(1)
+        self._open -= 1
+        if not self._open:
+            self._close()
 
-    def close(self, count: int) -> None:
-        """`count` messages have met their fate."""
-        self._publisher.settle(count)
+    def forget(self, count: int) -> None:
+        """`count` messages were never handed over."""
         self._open -= count
-        if self._open:
-            return
+        if not self._open:
+            self._close()
+
+    def _close(self) -> None:
+        self._publisher.settle(self._count)
         PRODUCE_SECONDS.observe(time.perf_counter() - self._began)
         if not self._failure and not self._future.done():
             self._future.set_result(None)
@@ -113,9 +116,8 @@ class KafkaPublisher:
         if self._fatal:
             raise Fatal(self._fatal)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        receipt = _Receipt(self, settled, future)
         # Counted before the first is handed over: a report can come from inside produce().
-        receipt.expect(len(messages))
+        receipt = _Receipt(self, settled, future, len(messages))
         if not self._unacknowledged:
             self._progress_at = time.monotonic()
         self._unacknowledged += len(messages)
@@ -126,7 +128,7 @@ class KafkaPublisher:
                 done += 1
         except (BufferError, client.KafkaException) as error:  # type: ignore[attr-defined]
             receipt.fail(f"the producer took {done} of {len(messages)} messages: {error}")
-            receipt.close(len(messages) - done)
+            receipt.forget(len(messages) - done)
         self._poll_soon()
         return future
 

@@ -68,7 +68,7 @@ class Collector:
         received_at = self._clock()
         try:
             raw = await read_body(call, self._settings, hold)
-            body = split_body(call, raw)
+            body = split_body(call, raw, self._settings, hold)
             source = source or self._source_of_body(body)
             self._limit_rate(source, len(body.events))
         except Refusal as refusal:

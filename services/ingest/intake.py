@@ -17,6 +17,8 @@ from services.ingest.verdicts import Answer, answer_error
 # A body of unknown size reserves this much to begin with.
 FIRST_RESERVATION_BYTES = 16_384
 RETRY_AFTER_S = 2
+# What an event takes beside its bytes while it is decided and waits for the broker: objects, record, queue entry.
+EVENT_OVERHEAD_BYTES = 1_024
 
 
 class Refusal(Exception):  # noqa: N818 - an outcome, not a fault
@@ -87,13 +89,16 @@ async def read_body(call: Call, settings: IngestSettings, hold: Hold) -> bytes:
     return raw
 
 
-def split_body(call: Call, raw: bytes) -> Body:
-    """The events of a body. Raises Refusal (400) when it cannot be taken apart."""
+def split_body(call: Call, raw: bytes, settings: IngestSettings, hold: Hold) -> Body:
+    """The events of a body. Raises Refusal: 400 when it cannot be taken apart, 413 for too many, 503 without room."""
     if call.endpoint.type:
         return Body([raw])
-    body = split_import(raw) if call.endpoint.limit is Limit.IMPORT else split_batch(raw)
+    split = split_import if call.endpoint.limit is Limit.IMPORT else split_batch
+    body = split(raw, settings.max_request_events)
     if isinstance(body, Problem):
-        raise _malformed(body, raw)
+        status = 413 if body.code == "too_many_events" else 400
+        raise Refusal(answer_error(status, body.code, body.message, [body]), [body], raw)
+    hold.grow(len(raw) + len(body.events) * EVENT_OVERHEAD_BYTES)
     return body
 
 

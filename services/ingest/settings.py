@@ -21,9 +21,10 @@ class IngestSettings(SharedSettings):
     max_event_bytes: int = Field(32_768, ge=1_024, le=512_000, description="largest event")
     max_batch_bytes: int = Field(512_000, ge=1_024, description="largest body of /v1/batch, before and after gzip")
     max_import_bytes: int = Field(10_485_760, ge=1_024, description="largest body of /v1/import, before and after gzip")
-    # Lower: 503 under a burst that the machine could hold. Higher: memory, about three times this much at worst.
+    max_request_events: int = Field(20_000, ge=1, description="most events in one body; above: 413")
+    # Lower: 503 under a burst that the machine could hold. Higher: memory, about twice this much at worst.
     max_in_flight_bytes: int = Field(
-        67_108_864, ge=1_048_576, description="bytes of requests being read or not yet acknowledged; above: 503"
+        134_217_728, ge=1_048_576, description="bytes of requests being read or not yet acknowledged; above: 503"
     )
     # The producer's own queue takes 500,000; at 10,000 events/s this many is 20 s of a broker that stands still.
     max_unacknowledged_events: int = Field(

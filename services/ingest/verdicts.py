@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from services.ingest.core.envelope import encode_json
 from services.ingest.core.model import Accepted, Refused
@@ -9,8 +10,8 @@ from services.ingest.core.problems import Problem
 from services.ingest.endpoints import ANSWER_CODES, RETRY_STATUSES
 
 Verdict = Accepted | Refused
-# An import of 100,000 broken lines gets its reasons from `touchstream rejected`, not in one answer.
-MAX_LISTED = 1_000
+# A batch that is refused as a whole has its first errors at the top, where SDKs look; `events` has all of them.
+MAX_ERRORS = 20
 BODY_TIMEOUT = 408
 
 
@@ -57,14 +58,14 @@ def answer_batch(verdicts: Sequence[Verdict], lists_accepted: bool) -> Answer:
         _event(place, verdict)
         for place, verdict in enumerate(verdicts)
         if lists_accepted or isinstance(verdict, Refused) or verdict.remarks
-    ][:MAX_LISTED]
+    ]
     body: dict[str, object] = {"success": True, "accepted": accepted, "rejected": len(verdicts) - accepted}
     if verdicts and not accepted:
-        errors = [problem for verdict in verdicts if isinstance(verdict, Refused) for problem in verdict.problems]
+        problems = (problem for verdict in verdicts if isinstance(verdict, Refused) for problem in verdict.problems)
         body = {
             "code": "batch_refused",
             "message": ANSWER_CODES["batch_refused"],
-            "errors": [_error(problem) for problem in errors[:MAX_LISTED]],
+            "errors": [_error(problem) for problem in islice(problems, MAX_ERRORS)],
         } | body | {"success": False}  # fmt: skip
     return Answer(400 if verdicts and not accepted else 200, encode_json(body | {"events": events}))
 

@@ -14,6 +14,8 @@ import msgspec
 from services.ingest.core.problems import Problem
 
 LARGE_EXPONENT = 300
+# A body of two-byte events would otherwise take a hundred times its size in memory.
+MAX_EVENTS = 20_000
 
 
 class Message(msgspec.Struct, rename="camel"):
@@ -99,7 +101,7 @@ def decode_message(raw: bytes) -> Message | Problem:
         return _problem(first)
 
 
-def split_batch(raw: bytes) -> Body | Problem:
+def split_batch(raw: bytes, max_events: int = MAX_EVENTS) -> Body | Problem:
     """{"batch": [...], "sentAt", "context", "writeKey"} → its events."""
     try:
         raw.decode()
@@ -108,10 +110,12 @@ def split_batch(raw: bytes) -> Body | Problem:
         return _problem(error)
     if batch.batch is None:
         return Problem("batch_missing", "batch", "the body has no array named batch")
+    if len(batch.batch) > max_events:
+        return _too_many(len(batch.batch), max_events)
     return Body([bytes(event) for event in batch.batch], batch.sent_at, batch.context, batch.write_key)
 
 
-def split_import(raw: bytes) -> Body | Problem:
+def split_import(raw: bytes, max_events: int = MAX_EVENTS) -> Body | Problem:
     """A batch object, a JSON array of events, or JSON lines (one event a line) → events."""
     try:
         raw.decode()
@@ -120,14 +124,22 @@ def split_import(raw: bytes) -> Body | Problem:
     start = raw.lstrip()[:1]
     if start == b"[":
         try:
-            return Body([bytes(event) for event in _array_decoder.decode(mend_surrogates(raw))])
+            events = _array_decoder.decode(mend_surrogates(raw))
         except _ERRORS as error:
             return _problem(error)
+        too_many = len(events) > max_events
+        return _too_many(len(events), max_events) if too_many else Body([bytes(event) for event in events])
+    return _split_lines(raw, max_events)
+
+
+def _split_lines(raw: bytes, max_events: int) -> Body | Problem:
     lines = [line for line in raw.splitlines() if line.strip()]
     if len(lines) < 2 or not (_is_object(lines[0]) or _is_object(lines[1])):
-        whole = split_batch(raw)
+        whole = split_batch(raw, max_events)
         is_one_event = isinstance(whole, Problem) and whole.code == "batch_missing"
         return Body([raw]) if is_one_event else whole
+    if len(lines) > max_events:
+        return _too_many(len(lines), max_events)
     # A line that is no JSON is refused by itself, with its bytes, when its turn comes.
     return Body([bytes(line) for line in lines])
 
@@ -145,6 +157,10 @@ def _is_object(line: bytes) -> bool:
     except _ERRORS:
         return False
     return True
+
+
+def _too_many(count: int, limit: int) -> Problem:
+    return Problem("too_many_events", "batch", f"{count} events, at most {limit}")
 
 
 def _problem(error: Exception) -> Problem:

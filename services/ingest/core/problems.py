@@ -20,6 +20,7 @@ REFUSALS: dict[str, str] = {
     "json_malformed": "the body (or one event of it) is JSON in UTF-8 that can be read",
     "not_an_object": "an event, and its properties, traits and context, are JSON objects",
     "batch_missing": 'a batch is {"batch": [...]}; import also takes a JSON array or JSON lines',
+    "too_many_events": "a body holds at most the number of events that is set",
     "body_too_large": "a body has at most the size limit of its endpoint, before and after gzip",
     "event_too_large": "an event has at most 32 KB",
     "encoding_unsupported": "a body is plain or gzip",

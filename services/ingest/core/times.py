@@ -17,9 +17,12 @@ _LOOSE = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T](\d{1,2}):(\d{2})(
 @lru_cache(maxsize=4_096)
 def _parse_text(text: str, zone: tzinfo) -> int | None:
     text = text.strip()
-    if _NUMBER.fullmatch(text):
-        return _from_number(Decimal(text))
-    loose = _LOOSE.fullmatch(text)
+    loose = None
+    # Nearly every time is ISO 8601 with hyphens; the other forms are asked for only where there is none.
+    if text[4:5] != "-":
+        if _NUMBER.fullmatch(text):
+            return _from_number(Decimal(text))
+        loose = _LOOSE.fullmatch(text)
     try:
         if loose:
             moment = datetime(*(int(part) for part in loose.groups("0")))  # type: ignore[arg-type]

@@ -45,9 +45,9 @@ def decide(message: Message, arrival: Arrival, new_id: Callable[[], str]) -> Acc
     found = Identifiers(source)
     problems = found.problems
     kind = _type_of(message, arrival, problems)
-    name = _name_of(message, kind, problems)
+    name = NAMES.get(kind) or _name_of(message, kind, problems)
     event_id = _event_id(message, new_id, problems)
-    context = _object(message.context, "context", problems)
+    context = message.context if message.context.__class__ is dict else _object(message.context, "context", problems)
     if isinstance(arrival.context, dict):
         context = arrival.context | context
     properties, traits = _payload(message, kind, context, problems)
@@ -81,17 +81,18 @@ def decide(message: Message, arrival: Arrival, new_id: Callable[[], str]) -> Acc
 
 def _type_of(message: Message, arrival: Arrival, problems: list[Problem]) -> str:
     kind = arrival.type or message.type
+    if kind.__class__ is str and kind in arrival.source.types:
+        return kind
     if not isinstance(kind, str) or (kind not in STANDARD_TYPES and kind not in CONTROL_TYPES):
         problems.append(Problem("type_unknown", "type", f"expected one of {', '.join(sorted(STANDARD_TYPES))}"))
         return ""
-    if kind not in arrival.source.types:
-        problems.append(Problem("type_not_allowed", "type", f"this write key may not send {kind}"))
+    problems.append(Problem("type_not_allowed", "type", f"this write key may not send {kind}"))
     return kind
 
 
 def _name_of(message: Message, kind: str, problems: list[Problem]) -> str:
     if kind != "track":
-        return NAMES.get(kind, "")
+        return ""
     name = message.event.strip() if isinstance(message.event, str) else ""
     if not 0 < len(name) <= MAX_NAME_CHARS:
         problems.append(
@@ -102,10 +103,10 @@ def _name_of(message: Message, kind: str, problems: list[Problem]) -> str:
 
 def _event_id(message: Message, new_id: Callable[[], str], problems: list[Problem]) -> str:
     given = message.message_id
+    if given.__class__ is str and 0 < len(given) <= MAX_MESSAGE_ID_CHARS:
+        return given
     if given is None or given == "":
         return new_id()
-    if isinstance(given, str) and len(given) <= MAX_MESSAGE_ID_CHARS:
-        return given
     problems.append(
         Problem("message_id_invalid", "messageId", f"text of at most {MAX_MESSAGE_ID_CHARS} characters expected")
     )
@@ -127,9 +128,8 @@ def _payload(message: Message, kind: str, context: Json, problems: list[Problem]
     never taken for the person's.
     """
     properties = _object(message.properties, "properties", problems)
-    own = _object(message.traits, "traits", problems)
-    traits = context.pop("traits", None) if context else None
-    traits = _object(traits, "context.traits", problems)
+    own = _object(message.traits, "traits", problems) if message.traits is not None else {}
+    traits = _object(context.pop("traits"), "context.traits", problems) if "traits" in context else {}
     if kind == "group":
         if own:
             properties["traits"] = own

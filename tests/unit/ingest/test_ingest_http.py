@@ -201,6 +201,29 @@ async def test_a_large_event_is_a_413_alone_and_a_verdict_in_a_batch(
     assert answer.json()["events"][0]["errors"][0]["rule"] == "event_too_large"
 
 
+async def test_too_many_events_in_a_body_are_a_413(make_ingest: Callable[..., Ingest]) -> None:
+    ingest = make_ingest(max_request_events=3)
+    for path, body in (
+        ("/v1/batch", b'{"batch":[1,2,3,4]}'),
+        ("/v1/import", b"[1,2,3,4]"),
+        ("/v1/import", b"{}\n" * 4),
+    ):
+        answer = await ingest.post(path, content=body)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_many_events")
+    assert len(ingest.publisher.rejected()) == 3
+
+
+async def test_many_tiny_events_need_more_room_than_their_bytes(make_ingest: Callable[..., Ingest]) -> None:
+    ingest = make_ingest(max_in_flight_bytes=1_048_576)
+    ingest.publisher.mode = "hold"
+    tiny = b'{"batch":[' + b",".join([b"1"] * 900) + b"]}"
+    waiting = asyncio.create_task(ingest.post("/v1/batch", content=tiny))
+    await ingest.publisher.was_held.wait()
+    assert (await ingest.post("/v1/batch", content=tiny)).json()["code"] == "overloaded"
+    ingest.publisher.release()
+    assert (await waiting).status_code == 400
+
+
 async def test_what_cannot_be_stored_is_a_503_also_when_it_was_refused(ingest: Ingest) -> None:
     ingest.publisher.mode = "fail"
     for body in (TRACK, {"userId": "u1"}):
@@ -217,7 +240,7 @@ async def test_a_silent_broker_is_a_503_and_the_bytes_still_count(
 ) -> None:
     ingest = make_ingest(ack_timeout_ms=100, max_in_flight_bytes=1_048_576)
     ingest.publisher.mode = "hold"
-    large = {"batch": [message(properties={"x": "y" * 30_000}) for _ in range(16)]}
+    large = {"batch": [message(properties={"x": "y" * 30_000}) for _ in range(15)]}
     codes = [(await ingest.post("/v1/batch", large)).json()["code"] for _ in range(4)]
     assert codes == ["broker_unavailable", "broker_unavailable", "overloaded", "overloaded"]
     ingest.publisher.release()
