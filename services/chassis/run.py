@@ -1,5 +1,6 @@
 """Start and stop of a process: the first signal asks it to drain, the second ends it at once."""
 
+import gc
 import os
 import signal
 import threading
@@ -27,6 +28,10 @@ def run(main: Callable[[Stop], None]) -> int:
             os._exit(130)
         stop.set()
 
+    # What is loaded by now lives for ever, and a batch makes thousands of objects that reference counting frees:
+    # the default threshold of 700 would search them in vain several times a batch.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     try:

@@ -1,5 +1,7 @@
 """Records of profile on the wire: what comes in as LogRecord, what goes out as Output."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from services.chassis.avro import Codec
@@ -90,7 +92,6 @@ class ProfileWriter:
                 "properties": record.properties if record else b"",
             }
         )
-        _count(fact)
         headers = [("when", f"{name}\x1f{_flags(fact)}".encode()), ("src", cause.encode())]
         return Output(CHANGES, partition_of(key, self._partitions), key, value, headers)
 
@@ -135,11 +136,23 @@ def _flags(fact: Fact) -> str:
     )
 
 
-def _count(fact: Fact) -> None:
-    metrics.FACTS.labels(fact.kind).inc()
-    for tag, _, _ in fact.changes.tags_added:
-        metrics.TAGS.labels(tag, "added").inc()
-    for tag in fact.changes.tags_removed:
-        metrics.TAGS.labels(tag, "removed").inc()
-    if fact.changes.stage_from != fact.changes.stage_to:
-        metrics.STAGES.labels(fact.changes.stage_to).inc()
+def count(facts: Iterable[Fact]) -> None:
+    """Metrics of one batch; labels are looked up once per batch, not once per event."""
+    kinds: Counter[str] = Counter()
+    tags: Counter[tuple[str, str]] = Counter()
+    stages: Counter[str] = Counter()
+    for fact in facts:
+        kinds[fact.kind] += 1
+        changes = fact.changes
+        for tag, _, _ in changes.tags_added:
+            tags[tag, "added"] += 1
+        for tag in changes.tags_removed:
+            tags[tag, "removed"] += 1
+        if changes.stage_from != changes.stage_to:
+            stages[changes.stage_to] += 1
+    for kind, number in kinds.items():
+        metrics.FACTS.labels(kind).inc(number)
+    for (tag, change), number in tags.items():
+        metrics.TAGS.labels(tag, change).inc(number)
+    for stage, number in stages.items():
+        metrics.STAGES.labels(stage).inc(number)

@@ -12,7 +12,7 @@ from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
 from services.profile import metrics
-from services.profile.codec import ProfileWriter, Reader
+from services.profile.codec import ProfileWriter, Reader, count
 from services.profile.core import customer_log as log
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import Context, CustomerState, Fact, Handover, Held, LogRecord
@@ -182,10 +182,8 @@ class ProfileHandler:
         for name, fact in batch.facts:
             record = fact.record
             cause = record.place if record is not None else batch.context.views[name][0].activity_place
-            if record is not None and record.event is not None:
-                metrics.EVENTS.inc()
-                metrics.EVENT_TO_FACT_S.observe(max(0, now_ms - record.accepted_at) / 1000)
             decision.outputs.append(self._writer.change(name, fact, cause, now_ms))
+        self._measure(batch, now_ms)
         for name, state in batch.states.items():
             self._save(decision, batch.context, name, state, now_ms)
         for name, state in batch.ended.items():
@@ -200,6 +198,13 @@ class ProfileHandler:
             decision.sets[key] = _encode(handover)
         metrics.WAITING.labels(str(self._slot.partition)).set(len(self._waits))
         return decision
+
+    def _measure(self, batch: Batch, now_ms: int) -> None:
+        count(fact for _, fact in batch.facts)
+        # The oldest event of a batch stands for it: observing each would cost 5 µs an event.
+        accepted = [f.record.accepted_at for _, f in batch.facts if f.record is not None and f.record.accepted_at]
+        if accepted:
+            metrics.EVENT_TO_FACT_S.observe(max(0, now_ms - min(accepted)) / 1000)
 
     def _save(self, decision: Decision, context: Context, name: str, state: CustomerState, now_ms: int) -> None:
         if state.wait:

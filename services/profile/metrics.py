@@ -2,7 +2,6 @@
 
 from services.chassis import metrics
 
-EVENTS = metrics.counter("profile", "events_folded", "touchpoints that changed a profile")
 FACTS = metrics.counter("profile", "facts", "records of profile.changes", ["kind"])
 TAGS = metrics.counter("profile", "tag_changes", "tags that began or ended", ["tag", "change"])
 STAGES = metrics.counter("profile", "stage_changes", "transitions into a stage", ["stage"])
@@ -10,4 +9,6 @@ WAITING = metrics.gauge("profile", "waiting_customers", "customers that wait for
 REPEATED = metrics.counter("profile", "log_numbers_repeated", "records whose number in the customer's log was taken")
 TICKS = metrics.counter("profile", "timers_fired", "customers looked at because time passed")
 THRESHOLDS = metrics.gauge("profile", "thresholds_version", "version of the RFM thresholds in use")
-EVENT_TO_FACT_S = metrics.histogram("profile", "accepted_to_profile_seconds", "accepted by ingest → profile changed")
+EVENT_TO_FACT_S = metrics.histogram(
+    "profile", "accepted_to_profile_seconds", "accepted by ingest → profile changed, the oldest event of each batch"
+)

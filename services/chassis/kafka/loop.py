@@ -5,6 +5,7 @@ wrong ends in the same place: the partition is claimed again, which drops every 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,6 +69,7 @@ class Loop:
         self.lines: dict[Place, Line] = {}
         self.not_before_s: dict[Place, float] = {}
         self.next_upkeep_s = 0.0
+        self.rebalances = 0
 
     def run(self, stop: Stop) -> None:
         """Work until stop is set, then trim what is acknowledged and leave the group."""
@@ -85,6 +87,7 @@ class Loop:
 
     # -- ownership ----------------------------------------------------------------------------------------------------
     def _on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+        self.rebalances += 1
         self.wanted = {(part.topic, part.partition) for part in parts}
         self.lines.clear()
         self.not_before_s.clear()
@@ -209,17 +212,20 @@ class Loop:
         for _, entry in work:
             if entry.late_deletes:
                 self.ledger.delete(entry.late_deletes)
-        for _, entry in work:
-            for output in entry.outputs:
-                self.metrics.sent.labels(output.topic).inc()
-        return sum(len(entry.outputs) for _, entry in work)
+        topics = Counter(output.topic for _, entry in work for output in entry.outputs)
+        for topic, count in topics.items():
+            self.metrics.sent.labels(topic).inc(count)
+        return topics.total()
 
     def _poll(self) -> dict[Place, list[Record]]:
         self._claim_missing("again")
         waiting = any(line.claim.waits for line in self.lines.values())
         messages = self.consumer.consume(1, WAITING_POLL_S if waiting else IDLE_POLL_S)
         if messages:
-            messages += self.consumer.consume(self.config.batch_max - 1, 0)
+            before = self.rebalances
+            more = self.consumer.consume(self.config.batch_max - 1, 0)
+            # After a rebalance inside the second call everything is read again from the positions claimed there.
+            messages = messages + more if self.rebalances == before else more
         batches: dict[Place, list[Record]] = {}
         for message in messages:
             if message.error() is not None:

@@ -82,7 +82,8 @@ def test_every_example_goes_through(example: Example) -> None:
     record = Record("profile.changes", 0, 0, example.fields["customer_id"].encode(), example.value, {}, 1)
     decision = handler.decide([record], [], 1)
     assert decision is not None
-    is_named = example.fields["kind"] != "erased" and (example.fields["name"] or tags != {"none"})
+    fires = example.fields["kind"] != "erased" and not example.fields["is_import"]
+    is_named = fires and (example.fields["name"] or tags != {"none"})
     assert [output.topic for output in decision.outputs] == ["triggers"] * bool(is_named)
     for output in decision.outputs:
         trigger = Codec("trigger").decode(output.value)
