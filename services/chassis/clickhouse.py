@@ -4,7 +4,7 @@ Nothing connects before the first call: a service starts, and says so in its hea
 Not safe for several threads at once; open one per thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -76,6 +76,14 @@ class Clickhouse:
         try:
             result = self._connected().query(sql, parameters=dict(params or {}))
             return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise self._judged("query", sql, error) from error
+
+    def stream_rows(self, sql: str, params: Mapping[str, object] | None = None) -> Iterator[tuple[Any, ...]]:
+        """Rows as tuples in the order of the SELECT, a block at a time. Call nothing else before the last one."""
+        try:
+            with self._connected().query_rows_stream(sql, parameters=dict(params or {})) as rows:
+                yield from rows
         except (ClickHouseError, HTTPError, OSError) as error:
             raise self._judged("query", sql, error) from error
 

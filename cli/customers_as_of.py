@@ -1,0 +1,93 @@
+"""All customers as of the end of a business day, computed anew from the events in ClickHouse with profile's own folds.
+
+Who is whom is today's knowledge: later merges and splits apply, later events do not. Scores are cut by the population
+of that day, so their thresholds_version is 0: no stored version was used.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from cli.customer_facts import Customer
+from services.profile.core.config import ProfileConfig
+from services.profile.core.contribution import contribution
+from services.profile.core.fold import fold
+from services.profile.core.rfm import compute_thresholds, score
+from services.profile.core.state import Part, Thresholds, View
+from services.profile.core.summary import traits_of
+from services.profile.core.tags import conclude
+from services.profile.core.view import view
+
+EVENTS = """
+SELECT customer_id, node, event_id, type, name, source, toUnixTimestamp64Milli(occurred_at) AS at,
+    toUnixTimestamp64Milli(received_at), order_id, amount_minor, currency, traits, flags,
+    concat(toString(place_generation), '.', toString(place_partition), '.', toString(place_offset))
+FROM events
+WHERE occurred_at < fromUnixTimestamp64Milli({end_ms:Int64})
+ORDER BY customer_id
+"""
+IDENTIFIERS = "SELECT customer_id, identifiers FROM customers"
+_FIELDS = (
+    "event_id", "type", "name", "source", "occurred_at", "received_at", "order_id", "amount_minor", "currency",
+    "traits", "flags",
+)  # fmt: skip
+
+
+def customers_as_of(
+    rows: Iterator[tuple[Any, ...]], identifiers: Callable[[], dict[str, list[str]]], day: int, config: ProfileConfig
+) -> Iterator[Customer]:
+    """Customers with at least one event by the end of business day `day`, by id. `rows` as EVENTS selects them."""
+    end_ms = config.calendar.start_ms(day + 1)
+    views = {
+        customer_id: view(_parts(group, config), end_ms - 1, config)
+        for customer_id, group in groupby(rows, key=itemgetter(0))
+    }
+    thresholds = _thresholds(views, config)
+    masked = identifiers()
+    for customer_id, seen in views.items():
+        yield _customer(customer_id, seen, thresholds, masked.get(customer_id, []), config)
+
+
+def _parts(rows: Iterator[tuple[Any, ...]], config: ProfileConfig) -> list[Part]:
+    """One part per node, as profile keeps them."""
+    parts: dict[str, Part] = {}
+    for _, node, *values, place in rows:
+        touchpoint = dict(zip(_FIELDS, values, strict=True))
+        touchpoint["traits"] = touchpoint["traits"].encode()
+        touchpoint["identifiers"] = ()
+        parts[node] = fold(parts.get(node), contribution(touchpoint, place), config)
+    return list(parts.values())
+
+
+def _thresholds(views: dict[str, View], config: ProfileConfig) -> Thresholds | None:
+    scored = (score(seen, None, config) for seen in views.values())
+    return compute_thresholds(
+        ((rfm.recency_days, rfm.frequency, rfm.monetary_minor) for rfm in scored if rfm.frequency >= 1), 0
+    )
+
+
+def _customer(
+    customer_id: str, seen: View, thresholds: Thresholds | None, identifiers: list[str], config: ProfileConfig
+) -> Customer:
+    rfm = score(seen, thresholds, config)
+    # What an event began is dated to the last one of the day: when exactly is in tag_changes, for who lived through it.
+    conclusion, _ = conclude(seen, rfm, (), seen.activity_place, seen.last_ms, config)
+    return Customer(
+        customer_id,
+        identifiers,
+        traits_of(seen.parts),
+        seen.first_ms,
+        seen.last_ms,
+        rfm.recency_days,
+        rfm.frequency,
+        rfm.monetary_minor,
+        rfm.currency,
+        rfm.r,
+        rfm.f,
+        rfm.m,
+        rfm.thresholds_version,
+        conclusion.stage,
+        [(name, tag.since_ms, tag.reason) for name, tag in sorted(conclusion.tags.items())],
+        seen.events,
+    )
