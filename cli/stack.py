@@ -50,7 +50,7 @@ def up(
         console.print(f"former data set aside in {aside}")
     if detach:
         pid = _or_exit(lambda: start_detached(settings))
-        console.print(f"the local stack is up (supervisor {pid}); {_addresses(settings)}")
+        console.print(f"the local stack is up (supervisor {pid}); {_addresses(settings)}", soft_wrap=True)
         return
     failed: list[StackError] = []
 
@@ -67,7 +67,7 @@ def up(
 
 
 def _foreground(settings: LocalSettings, stop: Stop) -> None:
-    supervisor = open_stack(settings, lambda text: console.print(text, style="dim", markup=False, highlight=False))
+    supervisor = open_stack(settings, _say)
     readings = Readings([member.spec for member in supervisor.members])
     if not console.is_terminal:
         run_stack(supervisor, stop)
@@ -98,7 +98,7 @@ def _rows(supervisor: Supervisor, readings: Readings) -> list[Row]:
 def down() -> None:
     """Drain and stop the local stack; also ends what a stack that was killed has left running."""
     settings = _settings()
-    ran = _or_exit(lambda: take_down(settings, lambda text: console.print(text, markup=False, highlight=False)))
+    ran = _or_exit(lambda: take_down(settings, _say))
     console.print("the local stack is down" if ran else f"no local stack runs on {settings.state_dir}")
 
 
@@ -156,6 +156,10 @@ def setup() -> None:
     raise typer.Exit(subprocess.run([sys.executable, "-m", "services.profile.archive.migrate"], check=False).returncode)
 
 
+def _say(text: str) -> None:
+    console.print(text, style="dim", markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
 def _settings() -> LocalSettings:
     return _or_exit(local_settings)
 
@@ -183,5 +187,5 @@ def _or_exit(act: Callable[[], T]) -> T:
 
 
 def _give_up(text: str) -> NoReturn:
-    complaints.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    complaints.print(text, style="red", markup=False, highlight=False, emoji=False, soft_wrap=True)
     raise typer.Exit(1)

@@ -9,6 +9,7 @@ local broker names as a topic's end the place after the *first* record of its la
 looks done; only what readers report from their own fetches, and a position that stands still, tells it apart.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,13 @@ class Look:
 
     def __call__(self) -> list[str]:
         """One look; blocks about 0.1 s, up to 10 s when a backend does not answer."""
+        try:
+            # First a bare connection: the Kafka client would fill the terminal with its disappointment.
+            host, _, port = self._settings.kafka_bootstrap.split(",")[0].rpartition(":")
+            socket.create_connection((host, int(port)), timeout=2.0).close()
+        except OSError as error:
+            self._clean = 0
+            return [f"Kafka at {self._settings.kafka_bootstrap} does not answer: {error}"]
         try:
             facts = Facts(
                 end_offsets(self._settings.kafka_bootstrap, self._topics),

@@ -93,9 +93,9 @@ def prepare(settings: LocalSettings, environ: Mapping[str, str], say: Say) -> No
     drained = settings.state_dir / DRAINED
     try:
         if ledgers(redis):
+            rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
             if not drained.exists():
                 say(f"{GONE}; going on from what was processed")
-            rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
     except Fatal as error:
         what = "" if drained.exists() else f"{GONE}, and what was half processed cannot go on without them: "
         raise StackError(
