@@ -10,11 +10,15 @@ from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.logs import configure_logs
 from services.chassis.redis.client import assert_durable, sync_client
 from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.shared import SharedValue
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.profile.adapters import ThresholdSource, load_config
 from services.profile.handler import SERVICE, ProfileHandler
 from services.profile.settings import ProfileSettings
+from services.profile.thresholds import KEY, open_refresher
+
+TOPIC = "touchpoints.resolved"
 
 
 def main(stop: Stop) -> None:
@@ -28,7 +32,13 @@ def main(stop: Stop) -> None:
     assert_durable(redis_client, settings.relaxed_durability)
     config = load_config(settings.config, settings.time_zone)
     ledger = Ledger(redis_client)
-    thresholds = ThresholdSource(lambda: None, settings.thresholds_interval_s)
+    loop: Loop | None = None
+
+    def owns_first() -> bool:
+        return loop is not None and (TOPIC, 0) in loop.lines
+
+    refresh = open_refresher(settings, SharedValue(redis_client, KEY), config.calendar, owns_first)
+    thresholds = ThresholdSource(refresh, settings.thresholds_interval_s)
 
     def open_worker(claim: Claim) -> Worker:
         handler = ProfileHandler(
@@ -37,9 +47,10 @@ def main(stop: Stop) -> None:
         return LedgerWorker(claim, ledger, handler, SERVICE, handler.sweep)
 
     thresholds.start()
-    loop_config = LoopConfig(SERVICE, "touchpoints.resolved", batch_max=settings.batch_max)
+    loop_config = LoopConfig(SERVICE, TOPIC, batch_max=settings.batch_max)
     try:
-        Loop(loop_config, settings, ledger, open_worker, LoopMetrics(SERVICE, health)).run(stop)
+        loop = Loop(loop_config, settings, ledger, open_worker, LoopMetrics(SERVICE, health))
+        loop.run(stop)
     finally:
         thresholds.close()
         ops.close()
