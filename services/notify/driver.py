@@ -2,8 +2,9 @@
 
 - Fetch wait: Faust asks the broker to hold an empty fetch for 1.5 s. A broker that polls its log while it holds (Tansu)
   then answers 0.4 s late on average (measured; 7 ms with a wait of 25 ms). Kafka itself answers at once either way.
-- Producer: idempotent, and outputs go out as one batch that is accepted whole or not at all, so that an ambiguous
-  failure can be repeated with the same sequence numbers without leaving a hole.
+- Producer: outputs of a partition go out as one batch, accepted whole or not at all, and the next one only after its
+  acknowledgement. Whatever a repeat writes twice carries the same sequence number and no hole can arise, so nothing
+  rests on Kafka's idempotent producer (aiokafka asks for it in a version that Tansu does not speak).
 - Faust's livelock detector compares a monotonic clock with a wall clock and cries wolf on idle topics: off. The lag
   gauge and /readyz say what it was meant to say.
 """
@@ -13,21 +14,11 @@ from typing import Any, ClassVar
 
 import aiokafka  # type: ignore[import-untyped]
 import faust
-from aiokafka.errors import (  # type: ignore[import-untyped]
-    InvalidProducerEpoch,
-    KafkaError,
-    OutOfOrderSequenceNumber,
-    ProducerClosed,
-    ProducerFenced,
-    UnknownProducerId,
-)
+from aiokafka.errors import KafkaError, ProducerClosed  # type: ignore[import-untyped]
 from faust.transport.drivers import aiokafka as driver
 
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.records import Output
-
-# aiokafka cannot recover from these with the same producer: a new process gets a new producer id.
-FATAL = (InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerClosed, ProducerFenced, UnknownProducerId)
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -47,7 +38,7 @@ class _Consumer(driver.Consumer):
 
 class _Producer(driver.Producer):
     def _settings_extra(self) -> dict[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
+        return {"acks": "all"}
 
     async def publish(self, topic: str, partition: int, outputs: Sequence[Output]) -> int:
         """Produce a prefix of outputs as one batch and wait for its ack; returns how many fitted (≥ 1).
@@ -66,8 +57,8 @@ class _Producer(driver.Producer):
         try:
             future = await producer.send_batch(batch, topic, partition=partition)
             await future
-        except FATAL as error:
-            raise Fatal(f"producing to {topic}/{partition}: {error!r}; a restart gets a new producer id") from error
+        except ProducerClosed as error:
+            raise Fatal(f"producing to {topic}/{partition}: the producer has ended: {error!r}") from error
         except KafkaError as error:
             raise Retriable(f"producing to {topic}/{partition}: {error!r}") from error
         return count

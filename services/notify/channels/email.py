@@ -3,7 +3,7 @@
 import ssl
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
+from email.policy import SMTP as SMTP_POLICY_8BIT
 from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
@@ -11,6 +11,8 @@ from aiosmtplib import SMTPException, SMTPResponseException
 
 from services.notify.core.model import Delivery, Outcome, Result
 
+# Not every server that Chinese text passes through announces 8BITMIME.
+SMTP_POLICY = SMTP_POLICY_8BIT.clone(cte_type="7bit")
 # The server refuses us, not the message (bad password, submission not allowed): an operator can mend it.
 SERVER_FAULTS = {530, 534, 535, 538}
 

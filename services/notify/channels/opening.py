@@ -11,7 +11,6 @@ from services.notify.adapters.destinations import (
     WebhookConfig,
     WecomConfig,
 )
-from services.notify.channels.apprise import AppriseSender
 from services.notify.channels.base import Sender
 from services.notify.channels.email import EmailSender
 from services.notify.channels.sink import SinkSender, SinkStore
@@ -40,5 +39,8 @@ def _open(config: Config, sink: SinkStore, clock: Callable[[], int]) -> Sender:
     if isinstance(config, WecomConfig):
         return WecomSender(config.url.get_secret_value(), config.kind, config.timeout_s, clock)
     if isinstance(config, AppriseConfig):
+        # Here, not above: importing Apprise takes a quarter of the start-up time of a process that may not need it.
+        from services.notify.channels.apprise import AppriseSender
+
         return AppriseSender(config.url.get_secret_value(), config.timeout_s)
     return SinkSender(sink)

@@ -5,7 +5,7 @@ wecom (md), webhook (json) and text (txt; what every other channel falls back to
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.notify.core.filters import RenderError
 from services.notify.core.model import Content
@@ -67,9 +67,10 @@ class Templates:
             slot[language] = _Form(body=compile_json(source, path))
         elif form == "email" and extension == "txt":
             subject, text = _split_subject(source, path)
-            slot[language] = _Form(compile_text(subject, path, "text"), compile_text(text, path, "text"), found.html)
+            subject_part, text_part = compile_text(subject, path, "text"), compile_text(text, path, "text")
+            slot[language] = replace(found, subject=subject_part, text=text_part)
         elif form == "email" and extension == "html":
-            slot[language] = _Form(found.subject, found.text, compile_text(source, path, "html"))
+            slot[language] = replace(found, html=compile_text(source, path, "html"))
         elif (form, extension) in (("wecom", "md"), ("text", "txt")):
             slot[language] = _Form(text=compile_text(source, path, "text"), markdown=compile_text(source, path, "md"))
         else:

@@ -70,7 +70,8 @@ class Relay:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        fp("notify.after_produce")
+        if work:
+            fp("notify.after_produce")
         return sum(result for result in results if isinstance(result, int))
 
     async def _send(self, partition: int, waiting: list[Waiting]) -> int:
