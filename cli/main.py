@@ -3,11 +3,13 @@
 import typer
 
 from cli import docs, rules, stack
+from cli.bench.command import bench
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
 app.add_typer(rules.app, name="rules")
 stack.register(app)
+app.command()(bench)
 
 
 def main() -> None:

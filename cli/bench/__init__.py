@@ -1,0 +1,1 @@
+"""`touchstream bench`: what the local stack sustains, how fast it answers, and what each stage costs."""

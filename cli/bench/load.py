@@ -1,0 +1,74 @@
+"""Open-loop HTTP load: requests leave when they are due, whatever became of the ones before."""
+
+import base64
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+CONNECTIONS = 8
+RETRY_S = 0.2
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the senders saw. `late_s`: how far behind its due time the last request left."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    retries: int = 0
+    started_s: float = 0.0
+    ended_s: float = 0.0
+    late_s: float = 0.0
+
+
+def send(url: str, write_key: str, bodies: Sequence[bytes], every_s: float, path: str = "/v1/batch") -> Sent:
+    """Post body i at start + i × every_s on CONNECTIONS connections; returns when all have been answered with 200.
+
+    Anything but 200 is sent again with the same message ids, as an SDK would.
+    """
+    sent, lock, following = Sent(started_s=time.time()), threading.Lock(), iter(range(len(bodies)))
+    host = url.removeprefix("http://")
+    headers = {
+        "Authorization": "Basic " + base64.b64encode(f"{write_key}:".encode()).decode(),
+        "Content-Type": "application/json",
+    }
+
+    def work() -> None:
+        connection = http.client.HTTPConnection(host, timeout=30)
+        while True:
+            with lock:
+                i = next(following, None)
+            if i is None:
+                return
+            due_s = sent.started_s + i * every_s
+            while (wait_s := due_s - time.time()) > 0:
+                time.sleep(wait_s)
+            while (status := _post(connection, path, bodies[i], headers)) != 200:
+                with lock:
+                    sent.statuses[status] += 1
+                    sent.retries += 1
+                time.sleep(RETRY_S)
+            with lock:
+                sent.statuses[200] += 1
+                sent.late_s = max(sent.late_s, time.time() - due_s)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent.ended_s = time.time()
+    return sent
+
+
+def _post(connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]) -> int:
+    try:
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    except (OSError, http.client.HTTPException):
+        connection.close()
+        return 0
