@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +30,6 @@ class Readings:
 
     def __init__(self, specs: Sequence[Spec]) -> None:
         self._specs = specs
-        self._client = httpx.Client()
         self._last: dict[str, Figures] = {}
 
     def take(self) -> Mapping[str, Figures]:
@@ -40,15 +38,11 @@ class Readings:
         for spec in self._specs:
             if spec.metrics_url:
                 at_s = time.monotonic()
-                read = figures.read(spec.name, spec.metrics_url, at_s, self._last.get(spec.name), self._client)
+                read = figures.read(spec.name, spec.metrics_url, at_s, self._last.get(spec.name))
                 if read is not None:
                     fresh[spec.name] = read
         self._last = fresh
         return fresh
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
 
 def table(rows: Sequence[Row], title: str) -> Table:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.local.probe import get
 
 # Per service the counter of its throughput; all but ingest count the records they take from topics.
 WORKED = {"ingest": "events"}
@@ -13,7 +14,6 @@ WORKED = {"ingest": "events"}
 LAG = ("lag_records", "unacknowledged_events")
 # Counters an operator wants to hear of, besides ingest's refusals.
 ERRORS = ("dead_letters", "retriable_failures", "insert_failures")
-TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Figures:
     rate_per_s: float = 0.0
 
 
-def read(service: str, url: str, at_s: float, before: Figures | None, client: httpx.Client) -> Figures | None:
+def read(service: str, url: str, at_s: float, before: Figures | None) -> Figures | None:
     """Scrape one service; None when it does not answer. A counter that fell (a restart) counts from 0."""
     try:
-        text = client.get(url, timeout=TIMEOUT_S).raise_for_status().text
-    except httpx.HTTPError:
+        text = get(url)
+    except OSError:
         return None
     return summarise(service, text_string_to_metric_families(text), at_s, before)
 

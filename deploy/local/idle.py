@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
-
 from deploy.local.figures import sums
+from deploy.local.probe import get
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.kafka.client import end_offsets, group_offsets
 from services.chassis.redis.client import sync_client
@@ -95,7 +94,6 @@ class Look:
         self._settings, self._urls = settings, metrics_urls
         self._gauges = {**GAUGES, **(QUEUE if with_queue else {})}
         self._redis = sync_client(settings.redis_url)
-        self._http = httpx.Client(timeout=1.0)
         self._topics = [topic.name for topic in load_topics().values()]
         self._before: object = None
         self._clean = 0
@@ -132,16 +130,15 @@ class Look:
 
     def _said(self, service: str) -> list[str]:
         try:
-            text = self._http.get(self._urls[service]).raise_for_status().text
-        except httpx.HTTPError as error:
+            text = get(self._urls[service])
+        except OSError as error:
             return [f"{service}: {self._urls[service]} does not answer: {error}"]
         found = sums(text)
         counts = {what: found.get(f"touchstream_{service}_{name}", 0.0) for name, what in self._gauges.items()}
         return [f"{service}: {count:.0f} {what}" for what, count in counts.items() if count]
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connection."""
         self._redis.close()
 
 

@@ -4,10 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
-from urllib.parse import urlsplit
 
 from deploy.local import broker, valkey
+from deploy.local.probe import answers
 from deploy.local.settings import LocalSettings
 from services.chassis.settings import SettingsError
 
@@ -96,19 +95,6 @@ def ingest_port(environ: Mapping[str, str]) -> Port:
 def sink_port(environ: Mapping[str, str]) -> Port:
     """Where notify's built-in sink shows what was delivered."""
     return _port(environ, "TOUCHSTREAM_NOTIFY_SINK_PORT", SINK_PORT)
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered with 200 within a second. Cheap: it is asked many times while everything starts."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=1.0)
-    try:
-        connection.request("GET", parts.path)
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _service(settings: LocalSettings, environ: Mapping[str, str], name: str, module: str, _: int) -> Spec:
