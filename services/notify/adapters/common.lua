@@ -1,5 +1,6 @@
 -- Shared beginning of notify's scripts. KEYS[1] is the hash tag `{notify}`: all keys carry it, so they share one slot.
---   d:<delivery id>   hash: s state (q queued, s sending, or how it ended), f fence, a sends begun, t first send, b intent
+--   d:<delivery id>   hash: s state (q queued, s sending, or how it ended), f fence, a sends begun, t first send, b intent,
+--                     u set for ever once a send's acceptance is unknown
 --   q:<destination>   sorted set of delivery ids by the moment they are looked at next (retry due, or lease over)
 --   rate:<destination> sorted set of recent sends   queues  set of destinations that ever had a queue
 --   out:<partition>   list of records for the topic deliveries   outn:<partition>  number of the last one appended

@@ -46,12 +46,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery leased to this process. `attempts` are sends begun earlier; `interrupted`: the last has no outcome."""
+    """A delivery leased to this process. `attempts` are sends begun earlier; `is_doubtful`: one may have succeeded."""
 
     delivery: Delivery
     fence: int
     attempts: int
-    interrupted: bool
+    is_doubtful: bool
     since_first_ms: int
     now_ms: int
 
@@ -118,8 +118,8 @@ class Store:
         args = [self._clock(), destination, wanted, lease_ms, *rate]
         now_ms, due_in_ms, *rows = await self._claim(keys=[TAG], args=args)
         claimed = [
-            Claimed(self._decoder.decode(blob), int(fence), int(begun), interrupted == 1, int(since), int(now_ms))
-            for _, fence, begun, interrupted, since, blob in zip(*[iter(rows)] * 6, strict=True)
+            Claimed(self._decoder.decode(blob), int(fence), int(begun), doubtful == 1, int(since), int(now_ms))
+            for _, fence, begun, doubtful, since, blob in zip(*[iter(rows)] * 6, strict=True)
         ]
         return claimed, int(due_in_ms)
 
@@ -132,10 +132,10 @@ class Store:
         ]  # fmt: skip
         return bool(await self._finish(keys=[TAG], args=args))
 
-    async def retry(self, claimed: Claimed, delay_ms: int) -> bool:
-        """Put it off. False: fenced, or ended."""
+    async def retry(self, claimed: Claimed, delay_ms: int, is_doubtful: bool) -> bool:
+        """Put it off; is_doubtful: this send may have been accepted (never forgotten). False: fenced, or ended."""
         delivery = claimed.delivery
-        args = [self._clock(), delivery.delivery_id, claimed.fence, delivery.destination, delay_ms]
+        args = [self._clock(), delivery.delivery_id, claimed.fence, delivery.destination, delay_ms, int(is_doubtful)]
         return bool(await self._retry(keys=[TAG], args=args))
 
     async def outbox(self, limit: int, acknowledged: Sequence[tuple[int, int]]) -> list[list[Waiting]]:

@@ -41,12 +41,12 @@ class EmailSender:
         message["Date"] = format_datetime(datetime.fromtimestamp(delivery.created_at // 1_000, UTC))
         message["Message-ID"] = f"<{delivery.delivery_id}@{self._domain}>"
         message["Auto-Submitted"] = "auto-generated"
-        if delivery.content.language:
-            message["Content-Language"] = delivery.content.language
         message.set_content(delivery.content.text)
         if delivery.content.html:
             message.add_alternative(delivery.content.html, subtype="html")
             message.set_boundary(f"=={delivery.delivery_id}==")
+        if delivery.content.language:  # last: the library moves earlier Content-… headers into the first part
+            message["Content-Language"] = delivery.content.language
         return message
 
     async def send(self, delivery: Delivery) -> Outcome:

@@ -61,24 +61,32 @@ def backoff_ms(policy: Policy, attempts: int, random01: float) -> int:
     return int(ceiling * random01)
 
 
-def before_send(policy: Policy, attempts: int, interrupted: bool, age_ms: int, since_first_ms: int) -> Step | None:
+def before_send(policy: Policy, attempts: int, is_doubtful: bool, age_ms: int, since_first_ms: int) -> Step | None:
     """What must happen instead of sending, or None: send.
 
     `attempts` are sends begun earlier, `age_ms` counts from planning, `since_first_ms` from the first send.
-    `interrupted`: an earlier send was begun and no outcome was marked, so nobody knows whether it was accepted.
+    `is_doubtful`: an earlier send may have been accepted (its answer was lost, or the process died before marking it).
     """
-    if interrupted and not _may_resend(policy, since_first_ms):
-        return Step(Status.UNKNOWN, error="interrupted while sending; the provider may have accepted it")
+    if is_doubtful and not _may_resend(policy, since_first_ms):
+        return Step(
+            Status.UNKNOWN, error="an earlier send may have been accepted; sending again could reach people twice"
+        )
     if attempts >= policy.max_attempts or age_ms >= policy.give_up_after_ms:
-        status = Status.UNKNOWN if interrupted else Status.FAILED
+        status = Status.UNKNOWN if is_doubtful else Status.FAILED
         return Step(status, error=f"gave up after {attempts} attempts")
     return None
 
 
 def after_send(
-    policy: Policy, outcome: Outcome, attempts: int, age_ms: int, since_first_ms: int, random01: float
+    policy: Policy,
+    outcome: Outcome,
+    attempts: int,
+    was_doubtful: bool,
+    age_ms: int,
+    since_first_ms: int,
+    random01: float,
 ) -> Step:
-    """What follows a send. `attempts` includes it; random01 in [0, 1)."""
+    """What follows a send. `attempts` includes it; `was_doubtful` as in before_send; random01 in [0, 1)."""
     if outcome.result is Result.DELIVERED:
         return Step(Status.DELIVERED)
     if outcome.result is Result.PERMANENT:
@@ -88,7 +96,7 @@ def after_send(
         return Step(Status.UNKNOWN, error=outcome.error)
     delay_ms = max(backoff_ms(policy, attempts, random01), outcome.retry_after_ms)
     if attempts >= policy.max_attempts or age_ms + delay_ms >= policy.give_up_after_ms:
-        return Step(Status.UNKNOWN if ambiguous else Status.FAILED, error=outcome.error)
+        return Step(Status.UNKNOWN if ambiguous or was_doubtful else Status.FAILED, error=outcome.error)
     return Step(None, delay_ms, outcome.error)
 
 

@@ -129,7 +129,7 @@ class Lane:
     async def _deliver(self, claimed: Claimed) -> None:
         delivery, attempts = claimed.delivery, claimed.attempts
         age_ms = claimed.now_ms - delivery.created_at
-        step = retry.before_send(self._policy, attempts, claimed.interrupted, age_ms, claimed.since_first_ms)
+        step = retry.before_send(self._policy, attempts, claimed.is_doubtful, age_ms, claimed.since_first_ms)
         outcome = Outcome(Result.TRANSIENT)
         if step is None:
             fp("notify.before_send")
@@ -137,11 +137,17 @@ class Lane:
             fp("notify.after_send")
             attempts += 1
             step = retry.after_send(
-                self._policy, outcome, attempts, age_ms, claimed.since_first_ms, self._context.random01()
+                self._policy,
+                outcome,
+                attempts,
+                claimed.is_doubtful,
+                age_ms,
+                claimed.since_first_ms,
+                self._context.random01(),
             )
         else:
             self.breaker = breaker.abandoned(self.breaker)
-        await self._settle(claimed, step, attempts, outcome.provider_id)
+        await self._settle(claimed, step, attempts, outcome)
 
     async def _send(self, delivery: Delivery) -> Outcome:
         """One attempt within the time limit; tells the breaker what it says about the destination."""
@@ -165,18 +171,23 @@ class Lane:
             self.breaker = breaker.failed(self.breaker, self._rules, now_ms)
         return outcome
 
-    async def _settle(self, claimed: Claimed, step: Step, attempts: int, provider_id: str) -> None:
+    async def _settle(self, claimed: Claimed, step: Step, attempts: int, outcome: Outcome) -> None:
         """Mark the end, or put it off, until Redis has it."""
         context, delivery = self._context, claimed.delivery
+        is_doubtful = outcome.result is Result.AMBIGUOUS
         if step.status is None:
-            done = await context.persistence.call("store", lambda: context.store.retry(claimed, step.delay_ms))
+            done = await context.persistence.call(
+                "store", lambda: context.store.retry(claimed, step.delay_ms, is_doubtful)
+            )
             metrics.retries.labels(delivery.channel).inc()
             self._log.warning(
                 "delivery.put_off", destination=self.name, attempts=attempts, delay_ms=step.delay_ms, error=step.error
             )
         else:
             status, now_ms = step.status, context.clock()
-            record = context.encode(delivery_record(delivery, status, attempts, step.error, provider_id, now_ms))
+            record = context.encode(
+                delivery_record(delivery, status, attempts, step.error, outcome.provider_id, now_ms)
+            )
             partition = partition_of(delivery.customer_id.encode(), context.partitions)
             done = await context.persistence.call(
                 "store", lambda: context.store.finish(claimed, status, partition, record)

@@ -32,7 +32,7 @@ async def test_an_intent_is_recorded_once_and_comes_back_as_it_was(store: Store)
     claimed = await claim(store)
     assert sorted(item.delivery.delivery_id for item in claimed) == ["d1", "d2", "d3"]
     assert claimed[0].delivery == delivery(claimed[0].delivery.delivery_id)
-    assert (claimed[0].attempts, claimed[0].interrupted, claimed[0].since_first_ms) == (0, False, 0)
+    assert (claimed[0].attempts, claimed[0].is_doubtful, claimed[0].since_first_ms) == (0, False, 0)
 
 
 async def test_a_claimed_delivery_is_nobody_elses_until_its_lease_runs_out(store: Store, clock: FakeClock) -> None:
@@ -43,7 +43,7 @@ async def test_a_claimed_delivery_is_nobody_elses_until_its_lease_runs_out(store
     assert await claim(store) == []
     clock.advance(1)
     (second,) = await claim(store)
-    assert (second.interrupted, second.attempts, second.since_first_ms) == (True, 1, LEASE_MS)
+    assert (second.is_doubtful, second.attempts, second.since_first_ms) == (True, 1, LEASE_MS)
     assert second.fence > first.fence
 
 
@@ -53,21 +53,30 @@ async def test_an_outcome_of_a_former_holder_is_fenced(store: Store, clock: Fake
     clock.advance(LEASE_MS)
     (holder,) = await claim(store)
     assert not await store.finish(zombie, Status.DELIVERED, 2, b"zombie")
-    assert not await store.retry(zombie, 0)
+    assert not await store.retry(zombie, 0, False)
     assert await store.finish(holder, Status.DELIVERED, 2, b"holder")
     assert not await store.finish(holder, Status.DELIVERED, 2, b"again")
     assert [value for _, _, value in await waiting(store)] == [b"holder"]
 
 
-async def test_a_delivery_put_off_comes_back_when_due_and_not_as_interrupted(store: Store, clock: FakeClock) -> None:
+async def test_a_delivery_put_off_comes_back_when_due_and_without_a_doubt(store: Store, clock: FakeClock) -> None:
     await accept(store, delivery())
     (first,) = await claim(store)
-    assert await store.retry(first, 5_000)
+    assert await store.retry(first, 5_000, False)
     found, due_in_ms = await store.claim("crm", 10, LEASE_MS, FREE)
     assert (found, due_in_ms) == ([], 5_000)
     clock.advance(5_000)
     (again,) = await claim(store)
-    assert (again.interrupted, again.attempts) == (False, 1)
+    assert (again.is_doubtful, again.attempts) == (False, 1)
+
+
+async def test_a_lost_answer_is_remembered_over_every_later_claim(store: Store) -> None:
+    await accept(store, delivery())
+    for is_doubtful in (True, False):
+        (claimed,) = await claim(store)
+        await store.retry(claimed, 0, is_doubtful)
+    (claimed,) = await claim(store)
+    assert (claimed.is_doubtful, claimed.attempts) == (True, 2)
 
 
 async def test_what_has_ended_is_remembered_and_never_queued_again(store: Store) -> None:
