@@ -17,10 +17,10 @@ from services.chassis.kafka.line import KILLS_UNTIL_POISON, POISON_SAMPLE, POISO
 from services.chassis.records import Decision, Entry
 from services.chassis.redis.ledger import Claim
 from services.profile.archive.decode import Decoder
-from services.profile.archive.line import Batch, Intent, Limits, Line
+from services.profile.archive.line import Batch, Intent, Limits, Line, Suspect
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
 
-# A partition that was claimed often without getting on is decoded a few records at a time, each attempt counted.
+# A partition that was claimed often without getting on is worked in small batches whose records are tried one by one.
 CAREFUL_ROWS = 200
 
 
@@ -37,7 +37,6 @@ class ArchiveLedger(Protocol):
 
     def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry: ...
     def save_extra(self, claim: Claim, extra: bytes, seen: dict[str, int], position: int) -> None: ...
-    def suspect(self, claim: Claim, offset: int) -> int: ...
 
 
 class NotInserted(Retriable):
@@ -73,15 +72,15 @@ class Archiver:
 
     def _begin(self, line: Line) -> Batch | None:
         """Cut, decode, store the intent. A batch without rows needs none."""
-        is_careful = line.claim.tries >= SUSPICIOUS_CLAIMS and line.claim.applied == 0 and line.intent is None
-        batch = line.cut(Limits(CAREFUL_ROWS, self._limits.size_bytes) if is_careful else self._limits)
+        is_careful = self._is_careful(line)
+        batch = self._cut_carefully(line) if is_careful else line.cut(self._limits)
         if batch.gap is not None and batch.upto == line.claim.position:
             line.is_stopped = True
             self._metrics.gap(line.topic, line.claim.slot.partition, batch.gap, batch.seen)
             return None
         decoder = self._decoders[line.topic]
         if is_careful:
-            self._mark_suspects(line, batch)
+            self._try_each(line, batch)
         batch.decoded = decoder.decode(batch.taken)
         if line.intent is not None:
             self._metrics.repeats.labels(line.topic).inc()
@@ -93,19 +92,35 @@ class Archiver:
         line.batch = batch
         return batch
 
-    def _mark_suspects(self, line: Line, batch: Batch) -> None:
-        """Count an attempt at each record; one that was there at too many deaths is not decoded again.
+    def _is_careful(self, line: Line) -> bool:
+        """Whether decoding may be what ended the process again and again.
 
-        Only decoding can kill by a record's content, and an intent says that it did not: without one, the claims
-        that led here died before it.
+        Only decoding can kill by a record's content, and an intent says that it did not.
         """
-        decoder = self._decoders[line.topic]
+        if line.intent is not None:
+            return False
+        if line.claim.applied == 0 and line.careful_until == 0 and line.claim.tries >= SUSPICIOUS_CLAIMS:
+            line.careful_until = line.next_offset
+        return line.claim.position < line.careful_until
+
+    def _cut_carefully(self, line: Line) -> Batch:
+        """A short batch; it ends with the record that has killed often enough to be known for it, if there is one."""
+        killer = line.suspect
+        before = None if killer is None or killer.attempt < KILLS_UNTIL_POISON else killer.offset + 1
+        return line.cut(Limits(CAREFUL_ROWS, self._limits.size_bytes), before)
+
+    def _try_each(self, line: Line, batch: Batch) -> None:
+        """Decode record by record, each named in the ledger before it can do harm."""
+        decoder, claim = self._decoders[line.topic], line.claim
         for record in batch.taken:
-            attempts = self._ledger.suspect(line.claim, record.offset)
-            if attempts > KILLS_UNTIL_POISON:
-                record.poison = f"decoding it ended the process {attempts - 1} times"
-            else:
-                decoder.decode([record])
+            known = line.suspect is not None and line.suspect.offset == record.offset
+            attempt = line.suspect.attempt + 1 if known and line.suspect is not None else 1
+            if attempt > KILLS_UNTIL_POISON:
+                record.poison = f"decoding it ended the process {attempt - 1} times"
+                continue
+            suspect = Suspect(record.offset, attempt)
+            self._ledger.save_extra(claim, msgspec.msgpack.encode(suspect), claim.seen, claim.position)
+            decoder.decode([record])
 
     def _insert(self, line: Line, batch: Batch) -> None:
         assert batch.decoded is not None

@@ -17,16 +17,21 @@ from services.chassis.redis.ledger import Claim, Verdict, accept
 from services.profile.archive.decode import Decoded
 
 
-class Intent(msgspec.Struct, array_like=True, frozen=True):
+class Intent(msgspec.Struct, array_like=True, frozen=True, tag=1):
     """The batch from the ledger's position up to (not including) offset `upto` is inserted under `token`."""
 
     upto: int
     token: str
 
 
-def load_intent(extra: bytes) -> Intent | None:
-    """The intent stored with a position, None when there is none."""
-    return msgspec.msgpack.decode(extra, type=Intent) if extra else None
+class Suspect(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """The record at `offset` is being decoded for the `attempt`-th time: read after a crash, it names the killer."""
+
+    offset: int
+    attempt: int
+
+
+_extra = msgspec.msgpack.Decoder(Intent | Suspect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Line:
     log_key: str
     is_compacted: bool = False
     intent: Intent | None = None
+    suspect: Suspect | None = None
+    careful_until: int = 0  # records below this offset are decoded one by one, see batches.py
     records: list[Record] = field(default_factory=list)
     size_bytes: int = 0
     since_s: float = 0.0
@@ -69,7 +76,9 @@ class Line:
     is_paused: bool = False
 
     def __post_init__(self) -> None:
-        self.intent = load_intent(self.claim.extra)
+        stored = _extra.decode(self.claim.extra) if self.claim.extra else None
+        self.intent = stored if isinstance(stored, Intent) else None
+        self.suspect = stored if isinstance(stored, Suspect) else None
         self.next_offset = self.claim.position
 
     def add(self, records: Sequence[Record], now_s: float) -> None:
@@ -103,16 +112,19 @@ class Line:
             return self.next_offset >= self.intent.upto
         return len(self.records) >= limits.rows or self.size_bytes >= limits.size_bytes
 
-    def cut(self, limits: Limits) -> Batch:
-        """The next batch: exactly the intent's records when one was begun, else as much as the limits allow."""
+    def cut(self, limits: Limits, before: int | None = None) -> Batch:
+        """The next batch: exactly the intent's records when one was begun, else as much as the limits allow.
+
+        `before`: the batch ends before this offset at the latest.
+        """
         seen = dict(self.claim.seen)
         batch = Batch([], self.claim.position, seen, 0, self.records[0].log_ms if self.records else 0)
-        size = 0
+        size, stop = 0, before if before is not None else self.next_offset
         for count, record in enumerate(self.records):
             if self.intent is not None:
                 if record.offset >= self.intent.upto:
                     break
-            elif count >= limits.rows or size >= limits.size_bytes:
+            elif record.offset >= stop or count >= limits.rows or size >= limits.size_bytes:
                 break
             size += len(record.value or b"")
             verdict = accept(seen, record)
@@ -146,7 +158,7 @@ class Line:
         del self.records[:index]
         self.size_bytes = sum(len(record.value or b"") for record in self.records)
         self.since_s = now_s
-        self.intent, self.batch = None, None
+        self.intent, self.suspect, self.batch = None, None, None
 
 
 def _source(record: Record) -> str:
