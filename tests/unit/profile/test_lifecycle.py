@@ -89,3 +89,15 @@ def test_a_stage_that_a_tick_begins_dates_from_the_start_of_the_day():
     repeat, changes = concluded(*purchases, before=(loyal,), cause="")
     assert (changes.stage_from, changes.stage_to) == ("loyal", "repeat")
     assert repeat.stage_since_ms == CONFIG.calendar.start_ms(TODAY)
+
+
+def test_a_merge_keeps_the_earliest_beginning_of_a_stage_that_goes_on():
+    young, _ = concluded(event("Page Viewed", 1), now_ms=at(1))
+    old, _ = concluded(event("Page Viewed", 9), now_ms=at(9))
+    for before in ((young, old), (old, young)):
+        merged, _ = concluded(event("Page Viewed", 1), event("Page Viewed", 9), before=before)
+        assert (merged.stage, merged.stage_since_ms) == ("prospect", at(9))
+
+
+def test_loyal_ends_on_the_day_the_fourth_newest_purchase_leaves_the_window():
+    assert seen(*[purchase(days) for days in (364, 200, 150, 10)]).loyal_until_day == TODAY + 1

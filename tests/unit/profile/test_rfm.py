@@ -111,3 +111,10 @@ def test_the_top_composite_is_reached_by_at_most_a_tenth():
 
 def test_thresholds_survive_their_bytes():
     assert decode_thresholds(encode(CUTS)) == CUTS
+
+
+def test_a_composite_that_exactly_a_tenth_reach_is_the_top():
+    spend = [1, 2, 3, 4, 5, 6, 9, 10, 0, 8]
+    cuts = compute_thresholds([(10 - i, i, spend[i]) for i in range(10)], 1)
+    assert cuts is not None
+    assert cuts.composite_top == 14
