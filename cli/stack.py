@@ -14,7 +14,6 @@ from rich.live import Live
 
 from cli.stack_view import Readings, Row, as_json, table
 from deploy.local.control import holder, see, start_detached, take_down
-from deploy.local.exclusive import StackError
 from deploy.local.idle import Look, wait_idle
 from deploy.local.processes import ingest_port, local_stack, metrics_urls, sink_port
 from deploy.local.settings import LocalSettings, local_settings
@@ -52,12 +51,12 @@ def up(
         pid = _or_exit(lambda: start_detached(settings))
         console.print(f"the local stack is up (supervisor {pid}); {_addresses(settings)}", soft_wrap=True)
         return
-    failed: list[StackError] = []
+    failed: list[Exception] = []
 
     def main(stop: Stop) -> None:
         try:
             _foreground(settings, stop)
-        except StackError as error:
+        except (SettingsError, Fatal, Retriable) as error:
             failed.append(error)
 
     code = run(main)

@@ -66,10 +66,15 @@ def start_detached(settings: LocalSettings, environ: Mapping[str, str] | None = 
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     ready = settings.state_dir / "ready"
-    while not (ready.exists() and ready.read_text(encoding="ascii") == str(process.pid)):
-        if process.poll() is not None:
-            raise StackError(f"the local stack did not start; {log}:\n{_texts(log, offset)}")
-        time.sleep(POLL_S)
+    try:
+        while not (ready.exists() and ready.read_text(encoding="ascii") == str(process.pid)):
+            if process.poll() is not None:
+                raise StackError(f"the local stack did not start; {log}:\n{_texts(log, offset)}")
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:  # it has a session of its own and did not hear of it
+        process.terminate()
+        process.wait()
+        raise
     return process.pid
 
 

@@ -30,7 +30,8 @@ class LocalSettings(SharedSettings):
     # runs, so that kill -9 can undo what was acknowledged. `no` writes before it answers. At a power cut the in-memory
     # broker is gone anyway, so syncing every second would save nothing here.
     appendfsync: Literal["always", "everysec", "no"] = Field("no", description="Valkey's appendfsync")
-    ready_timeout_s: float = Field(60.0, gt=0, description="how long a process may take until it answers")
+    # Six services load about 10 s of modules; on two busy cores that has been seen to take 50 s.
+    ready_timeout_s: float = Field(180.0, gt=0, description="how long a process may take until it answers")
     drain_timeout_s: float = Field(60.0, ge=0, description="how long a stop waits for events still on their way")
     stop_timeout_s: float = Field(15.0, ge=0, description="how long a process may take to stop before it is killed")
     restart_backoff_s: float = Field(0.5, gt=0, description="first pause before a dead process is started again")

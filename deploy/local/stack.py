@@ -59,7 +59,7 @@ def run_stack(supervisor: Supervisor, stop: Stop) -> None:
     try:
         try:
             supervisor.start()
-        except StackError:
+        except Fatal:
             if supervisor.owns_state:
                 _mark_again(settings)
             raise
@@ -88,24 +88,34 @@ def prepare(settings: LocalSettings, environ: Mapping[str, str], say: Say) -> No
     events that were still in the topics are gone, and that is said. Raises StackError when ledgers hold work that began
     in those topics and can never be finished.
     """
-    setup(settings, environ)
-    redis = sync_client(settings.redis_url)
     drained = settings.state_dir / DRAINED
     try:
-        if ledgers(redis):
-            rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
-            if not drained.exists():
-                say(f"{GONE}; going on from what was processed")
+        setup(settings, environ)
+        is_first = not _rebase(settings, drained.exists())
+    except Retriable as error:
+        raise StackError(f"a backend that was ready does not answer: {error}") from error
+    if drained.exists():
+        drained.rename(drained.with_name(WAS_DRAINED))  # until everything is ready
+    elif not is_first:
+        say(f"{GONE}; going on from what was processed")
+
+
+def _rebase(settings: LocalSettings, is_drained: bool) -> bool:
+    """Point the ledgers at the new topics; False when there are none yet."""
+    redis = sync_client(settings.redis_url)
+    try:
+        if not ledgers(redis):
+            return False
+        rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
     except Fatal as error:
-        what = "" if drained.exists() else f"{GONE}, and what was half processed cannot go on without them: "
+        what = "" if is_drained else f"{GONE}, and what was half processed cannot go on without them: "
         raise StackError(
             f"{what}{error}. To start with empty state, `touchstream up --fresh` sets the former Valkey and ClickHouse"
             " data aside"
         ) from error
     finally:
         redis.close()
-    if drained.exists():
-        drained.rename(drained.with_name(WAS_DRAINED))  # until everything is ready
+    return True
 
 
 def _mark_again(settings: LocalSettings) -> None:
