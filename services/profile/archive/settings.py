@@ -33,7 +33,7 @@ class ArchiveSettings(SharedSettings):
         description="bytes of record values of one insert at most; bounds memory with large events",
     )
     inserts_per_s: float = Field(
-        30.0,
+        12.0,
         gt=0,
         description="inserts a second this process aims at; with many busy partitions it waits longer instead",
     )
