@@ -34,7 +34,7 @@ class IngestSettings(SharedSettings):
     ack_timeout_ms: int = Field(10_000, ge=100, description="how long a request waits for the broker; then 503")
     body_timeout_ms: int = Field(30_000, ge=100, description="how long a body may take to arrive; then 408")
     drain_timeout_ms: int = Field(15_000, ge=0, description="how long a stop waits for requests under way")
-    linger_ms: float = Field(2.0, ge=0, le=1_000, description="how long the producer gathers a batch")
+    linger_ms: float = Field(5.0, ge=0, le=1_000, description="how long the producer gathers a batch")
 
     def origins(self) -> list[str]:
         """cors_origins as a list."""

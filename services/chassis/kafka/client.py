@@ -35,7 +35,8 @@ def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all:
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 262_144,
             "batch.size": 262_144,
-            "compression.type": "none",
+            # Halves the broker's work per record (4.0 to 1.5 µs on Tansu) for a µs here.
+            "compression.type": "lz4",
             "socket.nagle.disable": True,
         }
     )

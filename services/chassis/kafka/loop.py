@@ -33,6 +33,9 @@ IDLE_POLL_S = 0.05
 WAITING_POLL_S = 0.01
 TOUCH_S = 0.5
 BACK_OFF_S = 0.5
+# A round waits up to 30 s for acknowledgements. Shorter: a slow broker costs the partitions as well. Longer: a worker
+# that hangs keeps them longer.
+LONGEST_ROUND_MS = 45_000
 
 WorkerFactory = Callable[[Claim], Worker]
 Place = tuple[str, int]
@@ -59,7 +62,7 @@ class Loop:
         self.open_worker, self.metrics, self.clock, self.upkeep = open_worker, metrics, clock, upkeep
         group = f"touchstream-{config.service}"
         self.consumer: Consumer = client.consumer(
-            settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service
+            settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service, LONGEST_ROUND_MS
         )
         self.relay = Relay(lambda: client.producer(settings.kafka_bootstrap, config.service))
         self.cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [config.topic])
