@@ -7,6 +7,7 @@ has left in the topics, and prints the CPU microseconds per event as JSON.
 import asyncio
 import json
 import multiprocessing
+import socket
 import sys
 import threading
 import time
@@ -22,7 +23,6 @@ from services.chassis.clickhouse import connect
 from services.chassis.kafka.client import end_offsets, producer, read_range
 from services.chassis.records import Record
 from services.chassis.redis.client import sync_client
-from services.chassis.testing.waiting import free_port
 from services.chassis.topics import create_topics, load_topics
 
 TOPIC = "bench.floor"
@@ -98,7 +98,10 @@ class Floors:
 
     def ingest(self, count: int) -> int:
         """HTTP in, one produce per event, 200 after the acknowledgements."""
-        port, sender = free_port(), self.producer
+        sender = self.producer
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
 
         async def app(scope: dict[str, Any], receive: Any, do: Any) -> None:
             if scope["type"] != "http":
