@@ -1,11 +1,15 @@
 """One bad record costs itself only; hand-overs are passed over."""
 
 import pytest
+from msgspec.structs import replace
 
 from services.chassis.records import Record
 from services.chassis.testing.examples import all_examples
 from services.profile.archive.core.rows import FEEDS, Feed
 from services.profile.archive.decode import Decoder
+from services.profile.codec import ProfileWriter
+from services.profile.core.customer_log import Fact
+from services.profile.core.state import Changes
 from tests.unit.archive.archive_doubles import event, touchpoint
 
 AT = 1_750_000_000_000
@@ -55,6 +59,32 @@ def test_a_tombstone_is_a_row_in_profiles_and_a_dead_letter_elsewhere() -> None:
     assert len(Decoder("profiles").decode([plain("profiles", None)]).rows[0]) == 1
     assert len(Decoder("profiles").decode([plain("profiles", None, key=b"\xff")]).dead) == 1
     assert len(Decoder("triggers").decode([plain("triggers", None)]).dead) == 1
+
+
+NOTHING = Changes((), (), "repeat", "repeat")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        (NOTHING, 0),
+        (replace(NOTHING, tags_added=(("vip", "anchor", "reason"),)), 1),
+        (replace(NOTHING, tags_removed=("vip",)), 1),
+        (replace(NOTHING, stage_to="loyal"), 1),
+    ],
+)
+def test_what_profile_says_changed_nothing_is_passed_over_and_nothing_else_is(changes: Changes, rows: int) -> None:
+    output = ProfileWriter(1).change("c", Fact("tick", None, changes, False, b"{}"), "1.0.1", AT)
+    record = Record(output.topic, 0, 1, output.key, output.value, dict(output.headers), AT)
+    decoded = Decoder("profile.changes").decode([record])
+    assert (len(decoded.rows), decoded.dead) == (rows, [])
+
+
+def test_of_several_snapshots_of_a_customer_only_the_last_is_inserted() -> None:
+    value = next(iter(all_examples("profile"))).value
+    records = [Record("profiles", 0, at, key, value, {}, AT) for at, key in enumerate([b"a", b"b", b"a"])]
+    (rows,) = Decoder("profiles").decode(records).rows
+    assert rows.data[rows.columns.index("log_offset")] == [1, 2]
 
 
 def test_a_change_whose_tag_lists_differ_in_length_is_a_dead_letter() -> None:
