@@ -28,7 +28,8 @@ def reconcile(house: Clickhouse, run: str, books: Books) -> Reconciled:
         problems.append(f"{found['u']} different events for {wanted} accepted")
     undelivered = house.query_rows(
         "SELECT sum(length(JSONExtractArrayRaw(actions))) AS wanted,"
-        " (SELECT uniqExact(delivery_id) FROM deliveries) AS done FROM (SELECT DISTINCT trigger_id, actions FROM triggers)"
+        " (SELECT uniqExact(delivery_id) FROM deliveries) AS done"
+        " FROM (SELECT DISTINCT trigger_id, actions FROM triggers)"
     )[0]
     if int(undelivered["wanted"]) != int(undelivered["done"]):
         problems.append(f"{undelivered['done']} deliveries for {undelivered['wanted']} actions of triggers")

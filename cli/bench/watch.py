@@ -6,13 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
 from deploy.local import pidfile
 from deploy.local.settings import LocalSettings
 from services.chassis.errors import Retriable
 from services.chassis.kafka.client import end_offsets
-from services.chassis.redis.client import sync_client
+from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.redis.inspect import ledgers
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -49,9 +47,13 @@ def usage(settings: LocalSettings) -> dict[str, Usage]:
     return found
 
 
-def lag(settings: LocalSettings, client: "redis.Redis") -> dict[str, int]:
+def lag(settings: LocalSettings) -> dict[str, int]:
     """Service → records between its ledgers' positions and the ends of its topics."""
-    found = ledgers(client)
+    client = sync_client(settings.redis_url)
+    try:
+        found = ledgers(client)
+    finally:
+        client.close()
     ends = end_offsets(settings.kafka_bootstrap, sorted({ledger.topic for ledger in found}))
     behind: dict[str, int] = {}
     for ledger in found:
@@ -73,11 +75,10 @@ class Watch:
         self._thread.start()
 
     def _run(self) -> None:
-        client = sync_client(self._settings.redis_url)
         while not self._stop.wait(self._every_s):
             try:
-                behind = lag(self._settings, client)
-            except (Retriable, redis.RedisError):
+                behind = lag(self._settings)
+            except (Retriable, RedisError):
                 continue  # the next look counts
             resident = {name: used.rss_bytes for name, used in usage(self._settings).items()}
             self.samples.append(Sample(time.time(), behind, resident))

@@ -83,7 +83,11 @@ def child_environment(settings: LocalSettings, environ: Mapping[str, str] | None
         "PYTHONUNBUFFERED": "1",
     }
     # A new shop's population changes by the second; production looks every few minutes.
-    defaults = {"TOUCHSTREAM_PROFILE_THRESHOLDS_INTERVAL_S": "10"}
+    defaults = {
+        "TOUCHSTREAM_PROFILE_THRESHOLDS_INTERVAL_S": "10",
+        # Tansu looks for new records at half of this: 25 costs 4 % of a core a consumer and saves 20 ms a hop.
+        "TOUCHSTREAM_KAFKA_FETCH_WAIT_MS": "25",
+    }
     return {**defaults, **(os.environ if environ is None else environ), **told}
 
 

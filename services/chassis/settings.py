@@ -31,6 +31,9 @@ class SharedSettings(BaseModel):
     kafka_session_timeout_ms: int = Field(
         45_000, ge=1_000, description="consumer group session timeout; lower finds a dead worker sooner"
     )
+    kafka_fetch_wait_ms: int = Field(
+        100, ge=1, le=5_000, description="how long a broker may hold an empty fetch; Tansu answers at half of it"
+    )
     redis_url: str = Field("redis://127.0.0.1:16379/0", description="Redis or Valkey holding the ledgers")
     clickhouse_url: str = Field("http://127.0.0.1:18123", description="ClickHouse HTTP interface")
     clickhouse_user: str = Field("default", description="ClickHouse user")

@@ -71,7 +71,7 @@ def create_topics(bootstrap: str, topics: Iterable[Topic], partitions: int | Non
     an existing topic has another number of partitions, clean-up or time stamp type, Retriable when the broker is away.
     """
     wanted = [replace(topic, partitions=partitions or topic.partitions) for topic in topics]
-    admin = AdminClient({"bootstrap.servers": bootstrap, "client.id": "touchstream-topics"})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "client.id": "touchstream-topics", "log_level": 5})
     try:
         metadata = admin.list_topics(timeout=ADMIN_TIMEOUT_S)
         missing = [topic for topic in wanted if topic.name not in metadata.topics]

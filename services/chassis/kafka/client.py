@@ -43,12 +43,14 @@ def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all:
 
 
 def consumer(
-    bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int = 6_000
-) -> Consumer:
+    bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int = 6_000,
+    fetch_wait_ms: int = 500,
+) -> Consumer:  # fmt: skip
     """A group member whose offsets come from the ledger: no automatic commit, no automatic reset.
 
     The assignment protocol is eager (range): every rebalance claims again, which is what fences former owners.
     longest_round_ms: how long the caller may be busy between two polls before the group gives its partitions away.
+    fetch_wait_ms: how long the broker may hold an empty fetch; Kafka answers at new data, Tansu at half of it.
     """
     return Consumer(
         {
@@ -63,7 +65,7 @@ def consumer(
             "heartbeat.interval.ms": max(500, session_timeout_ms // 6),
             # Also the rebalance timeout: how long a group waits for a member that does not come back.
             "max.poll.interval.ms": max(session_timeout_ms, longest_round_ms),
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": fetch_wait_ms,
             "fetch.min.bytes": 1,
             "fetch.error.backoff.ms": 20,
             # Prefetch: enough for a catch-up batch of each partition, little enough to be dropped at a rebalance.

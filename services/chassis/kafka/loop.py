@@ -62,8 +62,9 @@ class Loop:
         self.open_worker, self.metrics, self.clock, self.upkeep = open_worker, metrics, clock, upkeep
         group = f"touchstream-{config.service}"
         self.consumer: Consumer = client.consumer(
-            settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service, LONGEST_ROUND_MS
-        )
+            settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service, LONGEST_ROUND_MS,
+            settings.kafka_fetch_wait_ms,
+        )  # fmt: skip
         self.relay = Relay(lambda: client.producer(settings.kafka_bootstrap, config.service))
         self.cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [config.topic])
         self.topic_id = topic_ids[config.topic]
