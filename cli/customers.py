@@ -131,5 +131,5 @@ def _answering() -> Iterator[None]:
 
 
 def _give_up(text: str) -> NoReturn:
-    complaints.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    complaints.print(text, style="red", markup=False, highlight=False, emoji=False, soft_wrap=True)
     raise typer.Exit(1)

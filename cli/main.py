@@ -2,13 +2,14 @@
 
 import typer
 
-from cli import docs, rules, stack
+from cli import customers, docs, rules, stack
 from cli.bench.command import bench
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
 app.add_typer(rules.app, name="rules")
 stack.register(app)
+customers.register(app)
 app.command()(bench)
 
 
