@@ -9,6 +9,7 @@ import pytest
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.errors import Fatal
 from services.chassis.records import Record
+from services.profile.archive.columns import with_columns
 from services.profile.archive.core.rows import FEEDS, Rows
 from services.profile.archive.migrate import load_migrations, migrate
 from services.profile.archive.settings import ArchiveSettings
@@ -255,3 +256,14 @@ def test_a_customer_ended_by_a_tombstone_stays_ended_whatever_arrives_late(serve
     insert(server, "profiles", (Record("profiles", 0, 6, b"C", b"", {}, AT), {}))
     insert(server, "profiles", snapshot(5, "C", 7))
     assert server.query_rows("SELECT customer_id FROM customers") == []
+
+
+def test_the_documented_columns_are_those_of_the_database(server: Clickhouse) -> None:
+    text = (FOLDER / "README.md").read_text()
+    assert with_columns(text, server) == text, "run: python -m services.profile.archive.columns"
+
+
+def test_every_table_and_view_is_documented(server: Clickhouse) -> None:
+    rows = server.query_rows("SELECT name FROM system.tables WHERE database = {d:String}", {"d": server.database})
+    text = (FOLDER / "README.md").read_text()
+    assert [row["name"] for row in rows if f"<!-- columns {row['name']} -->" not in text] == ["schema_migrations"]
