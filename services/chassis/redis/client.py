@@ -12,6 +12,9 @@ from services.chassis.errors import Fatal, Retriable
 # Long enough for a script over a batch of 5,000 (50 ms measured) behind other partitions' batches and an fsync;
 # shorter would turn a slow disk into claims, longer would hide a dead server.
 SOCKET_TIMEOUT_S = 10.0
+# Of one asyncio client. The library's own pool refuses the call that finds all of its connections in use: a burst of
+# deliveries then backs off as if Redis were away. Redis works off one call at a time: more would only queue there.
+MAX_CONNECTIONS = 32
 
 
 def sync_client(url: str) -> "redis.Redis":
@@ -22,12 +25,14 @@ def sync_client(url: str) -> "redis.Redis":
 
 
 def async_client(url: str) -> "redis.asyncio.Redis":
-    """The asyncio twin of sync_client, for notify."""
+    """The asyncio twin of sync_client, for notify. A call waits while all connections are in use."""
     from redis.asyncio.retry import Retry as AsyncRetry
 
-    return redis.asyncio.Redis.from_url(
-        url, retry=AsyncRetry(NoBackoff(), 0), socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5.0
-    )
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, max_connections=MAX_CONNECTIONS, timeout=None, retry=AsyncRetry(NoBackoff(), 0),
+        socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5.0,
+    )  # fmt: skip
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def assert_durable(client: "redis.Redis", relaxed: bool) -> list[str]:
