@@ -23,6 +23,7 @@ from services.chassis.redis.inspect import ledgers
 from services.chassis.redis.rebase import rebase
 from services.chassis.run import Stop, run
 from services.chassis.topics import create_topics, load_topics
+from services.notify.adapters.renumber import renumber
 
 TICK_S = 0.2
 # Marks in the state folder: the last run worked off every event; the run before this one had.
@@ -107,6 +108,7 @@ def _rebase(settings: LocalSettings, is_drained: bool) -> bool:
         if not ledgers(redis):
             return False
         rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
+        renumber(redis, settings.partitions)
     except Fatal as error:
         what = "" if is_drained else f"{GONE}, and what was half processed cannot go on without them: "
         raise StackError(
