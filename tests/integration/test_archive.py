@@ -134,7 +134,7 @@ def start(
     def run(**changes: str) -> Process:
         environ = {
             "TOUCHSTREAM_KAFKA_BOOTSTRAP": log.bootstrap,
-            "TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS": "6000",
+            "TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS": "3000",
             "TOUCHSTREAM_REDIS_URL": redis_url,
             "TOUCHSTREAM_CLICKHOUSE_URL": database.url,
             "TOUCHSTREAM_CLICKHOUSE_DATABASE": database.database,
