@@ -15,6 +15,7 @@ from services.notify.channels.opening import open_sender
 from services.notify.channels.sink import SinkStore
 from services.notify.handler.intake import Intake, Planner
 from services.notify.handler.lane import Context, Limits
+from services.notify.handler.marker import Marker
 from services.notify.handler.notifier import Notifier, Opened
 from services.notify.handler.persist import Persistence
 from services.notify.handler.relay import Publisher, Relay
@@ -35,7 +36,9 @@ def assemble(
         load_templates(settings.templates, destinations.language), settings.partitions, now_ms,
     )  # fmt: skip
     relay = Relay(store, publisher, persistence, owned)
-    context = Context(store, persistence, encode, settings.partitions, now_ms, random.random, relay.wake)
+    context = Context(
+        store, Marker(store, persistence), persistence, encode, settings.partitions, now_ms, random.random, relay.wake
+    )
     opened = {
         name: Opened(open_sender(item, sink, now_ms), item.policy, limits_of(item, settings))
         for name, item in destinations.by_name.items()

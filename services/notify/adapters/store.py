@@ -57,6 +57,28 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a claimed delivery ended, and its record for the topic."""
+
+    claimed: Claimed
+    status: Status
+    partition: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A claimed delivery is looked at again later; `is_doubtful`: this send may have been accepted, never forgotten."""
+
+    claimed: Claimed
+    delay_ms: int
+    is_doubtful: bool
+
+
+Mark = Ended | PutOff
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """One outbox record: number within its partition, customer (key) and encoded value."""
 
@@ -82,9 +104,9 @@ class Store:
         self._ttl_ms = remember_ms
         self._now = now
         common = _text("common.lua")
-        self._accept, self._claim, self._finish, self._retry, self._outbox, self._depths = (
+        self._accept, self._claim, self._settle, self._outbox, self._depths = (
             client.register_script(common + _text(f"{name}.lua"))
-            for name in ("accept", "claim", "finish", "retry", "outbox", "depths")
+            for name in ("accept", "claim", "settle", "outbox", "depths")
         )
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Delivery)
@@ -123,20 +145,17 @@ class Store:
         ]
         return claimed, int(due_in_ms)
 
-    async def finish(self, claimed: Claimed, status: Status, partition: int, record: bytes) -> bool:
-        """Mark the end and queue its record for the topic. False: fenced, or marked before."""
-        delivery = claimed.delivery
-        args = [
-            delivery.delivery_id, claimed.fence, delivery.destination, str(status), self._ttl_ms, partition,
-            delivery.customer_id, record,
-        ]  # fmt: skip
-        return bool(await self._finish(keys=[TAG], args=args))
-
-    async def retry(self, claimed: Claimed, delay_ms: int, is_doubtful: bool) -> bool:
-        """Put it off; is_doubtful: this send may have been accepted (never forgotten). False: fenced, or ended."""
-        delivery = claimed.delivery
-        args = [self._clock(), delivery.delivery_id, claimed.fence, delivery.destination, delay_ms, int(is_doubtful)]
-        return bool(await self._retry(keys=[TAG], args=args))
+    async def settle(self, marks: Sequence[Mark]) -> list[bool]:
+        """Mark what sends came to. False per mark: fenced (another holder has it), or ended before."""
+        args: list[Any] = [self._clock(), self._ttl_ms]
+        for mark in marks:
+            delivery = mark.claimed.delivery
+            args += [delivery.delivery_id, mark.claimed.fence, delivery.destination]
+            if isinstance(mark, Ended):
+                args += [str(mark.status), mark.partition, delivery.customer_id, mark.record]
+            else:
+                args += ["", mark.delay_ms, int(mark.is_doubtful), ""]
+        return [flag == 1 for flag in await self._settle(keys=[TAG], args=args)]
 
     async def outbox(self, limit: int, acknowledged: Sequence[tuple[int, int]]) -> list[list[Waiting]]:
         """Per (partition, last acknowledged number): trim up to that number, then the first `limit` records left."""

@@ -13,11 +13,12 @@ from services.chassis.failpoints import fp
 from services.chassis.ids import partition_of
 from services.chassis.logs import get_logger, limited
 from services.notify import metrics
-from services.notify.adapters.store import Claimed, Store
+from services.notify.adapters.store import Claimed, Ended, PutOff, Store
 from services.notify.channels.base import Sender
 from services.notify.core import breaker, retry
 from services.notify.core.model import Delivery, Outcome, Result, Status, delivery_record
 from services.notify.core.retry import Policy, Step
+from services.notify.handler.marker import Marker
 from services.notify.handler.persist import Persistence
 
 # Another replica may have queued something for this destination; our own additions wake the lane at once.
@@ -41,6 +42,7 @@ class Context:
     """What all lanes share. `random01` gives numbers in [0, 1); `on_finished` wakes the relay."""
 
     store: Store
+    marker: Marker
     persistence: Persistence
     encode: Callable[[dict[str, object]], bytes]
     partitions: int
@@ -174,28 +176,25 @@ class Lane:
     async def _settle(self, claimed: Claimed, step: Step, attempts: int, outcome: Outcome) -> None:
         """Mark the end, or put it off, until Redis has it."""
         context, delivery = self._context, claimed.delivery
-        is_doubtful = outcome.result is Result.AMBIGUOUS
         if step.status is None:
-            done = await context.persistence.call(
-                "store", lambda: context.store.retry(claimed, step.delay_ms, is_doubtful)
-            )
+            put_off = PutOff(claimed, step.delay_ms, outcome.result is Result.AMBIGUOUS)
+            done = await context.marker.mark(put_off)
             metrics.retries.labels(delivery.channel).inc()
             self._log.warning(
                 "delivery.put_off", destination=self.name, attempts=attempts, delay_ms=step.delay_ms, error=step.error
             )
         else:
             status, now_ms = step.status, context.clock()
-            record = context.encode(
-                delivery_record(delivery, status, attempts, step.error, outcome.provider_id, now_ms)
-            )
+            fields = delivery_record(delivery, status, attempts, step.error, outcome.provider_id, now_ms)
             partition = partition_of(delivery.customer_id.encode(), context.partitions)
-            done = await context.persistence.call(
-                "store", lambda: context.store.finish(claimed, status, partition, record)
-            )
+            done = await context.marker.mark(Ended(claimed, status, partition, context.encode(fields)))
             if done:
-                metrics.deliveries.labels(delivery.channel, status).inc()
-                if status is Status.DELIVERED and delivery.accepted_at:
-                    metrics.end_to_end_s.observe(max(0, now_ms - delivery.accepted_at) / 1_000)
+                self._count(delivery, status, now_ms)
                 context.on_finished()
         if not done:
             metrics.fenced.inc()
+
+    def _count(self, delivery: Delivery, status: Status, now_ms: int) -> None:
+        metrics.deliveries.labels(delivery.channel, status).inc()
+        if status is Status.DELIVERED and delivery.accepted_at:
+            metrics.end_to_end_s.observe(max(0, now_ms - delivery.accepted_at) / 1_000)

@@ -24,7 +24,7 @@ from deploy.local.settings import local_settings
 from services.chassis.clock import FakeClock
 from services.chassis.redis.client import async_client
 from services.chassis.testing.waiting import free_port, wait_for
-from services.notify.adapters.store import Accepted, Claimed, Store
+from services.notify.adapters.store import Accepted, Claimed, Ended, Mark, PutOff, Store
 from services.notify.core.model import Status
 from tests.unit.notify.notify_builders import delivery
 
@@ -74,6 +74,9 @@ class Deliveries(RuleBasedStateMachine):
     def wait(self, call):  # type: ignore[no-untyped-def]
         return self.loop.run_until_complete(call)
 
+    def mark(self, found: Mark) -> bool:
+        return bool(self.wait(self.store.settle([found]))[0])
+
     @rule(ids=st.lists(st.integers(0, 5), min_size=1, max_size=4), ends=st.sampled_from([False, False, True]))
     def accept(self, ids: list[int], ends: bool) -> None:
         status = Status.FAILED if ends else None
@@ -108,7 +111,7 @@ class Deliveries(RuleBasedStateMachine):
     def finish(self, claimed: Claimed) -> None:
         name = claimed.delivery.delivery_id
         model = self.known[name]
-        done = self.wait(self.store.finish(claimed, Status.DELIVERED, 0, name.encode()))
+        done = self.mark(Ended(claimed, Status.DELIVERED, 0, name.encode()))
         assert done == (not model.ended and model.holder == claimed.fence)
         if done:
             model.ended = "delivered"
@@ -117,7 +120,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule(claimed=claims, delay_ms=st.sampled_from([0, 1, 500, LEASE_MS]), is_lost=st.booleans())
     def put_off(self, claimed: Claimed, delay_ms: int, is_lost: bool) -> None:
         model = self.known[claimed.delivery.delivery_id]
-        done = self.wait(self.store.retry(claimed, delay_ms, is_lost))
+        done = self.mark(PutOff(claimed, delay_ms, is_lost))
         assert done == (not model.ended and model.holder == claimed.fence)
         if done:
             model.due_ms, model.is_sending = self.clock() + delay_ms, False

@@ -1,7 +1,7 @@
 """A destination's line on a real Valkey: sending, retrying, breaking, crashing, draining."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -9,12 +9,13 @@ from services.chassis import failpoints
 from services.chassis.avro import Codec
 from services.chassis.clock import FakeClock
 from services.chassis.health import Health
-from services.notify.adapters.store import Accepted, Store
+from services.notify.adapters.store import Accepted, Mark, Store
 from services.notify.channels.sink import AbsentSender
 from services.notify.core.breaker import Rules, State, state_of
 from services.notify.core.model import Delivery, Outcome, Result, Status
 from services.notify.core.retry import HOUR_MS, POLICIES
 from services.notify.handler.lane import Context, Lane, Limits
+from services.notify.handler.marker import Marker
 from services.notify.handler.persist import Persistence
 from tests.unit.notify.notify_builders import CUSTOMER, ScriptedSender, busy, delivery, ok, until
 
@@ -26,8 +27,10 @@ class Bench:
 
     def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store, self.clock, self.lanes = store, clock, list[Lane]()
-        self.codec = Codec("delivery")
-        self.context = Context(store, Persistence(Health()), self.codec.encode, 4, clock, lambda: 0.5, lambda: None)
+        self.codec, persistence = Codec("delivery"), Persistence(Health())
+        self.context = Context(
+            store, Marker(store, persistence), persistence, self.codec.encode, 4, clock, lambda: 0.5, lambda: None
+        )
 
     def open(
         self, sender: ScriptedSender | AbsentSender, channel: str = "webhook", name: str = "crm",
@@ -254,17 +257,35 @@ async def test_deliveries_of_a_destination_that_left_the_file_fail_after_the_usu
 
 async def test_an_outage_of_redis_loses_no_outcome(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter([ConnectionError("away"), ConnectionError("away")])
-    finish: Callable[..., object] = bench.store.finish
+    settle: Callable[..., object] = bench.store.settle
 
     async def flaky(*args: object) -> object:
         for error in failures:
             raise error
-        return await finish(*args)  # type: ignore[misc]
+        return await settle(*args)  # type: ignore[misc]
 
-    monkeypatch.setattr(bench.store, "finish", flaky)
+    monkeypatch.setattr(bench.store, "settle", flaky)
     sender = ScriptedSender(ok())
     bench.open(sender)
     await bench.accept(delivery())
     bench.tick(0)
     await bench.ended(1)
     assert sender.sent == ["d1"]
+
+
+async def test_a_burst_needs_few_connections_and_few_round_trips(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    settle = bench.store.settle
+
+    async def counted(marks: Sequence[Mark]) -> list[bool]:
+        sizes.append(len(marks))
+        return await settle(marks)
+
+    monkeypatch.setattr(bench.store, "settle", counted)
+    lanes = [bench.open(ScriptedSender(ok()), name=f"l{n}", limits=Limits(64, 5.0, LEASE_MS)) for n in range(4)]
+    for lane in lanes:
+        await bench.accept(*(delivery(f"{lane.name}-{n}", destination=lane.name) for n in range(200)))
+    bench.tick(0)
+    await bench.ended(800)
+    assert sum(sizes) == 800
+    assert len(sizes) < 100

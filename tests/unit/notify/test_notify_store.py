@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.chassis.clock import FakeClock
-from services.notify.adapters.store import Accepted, Claimed, Depth, Place, Store
+from services.notify.adapters.store import Accepted, Claimed, Depth, Ended, Mark, Place, PutOff, Store
 from services.notify.core.model import Delivery, Status
 from tests.unit.notify.notify_builders import delivery
 
@@ -19,6 +19,10 @@ async def claim(
     store: Store, wanted: int = 10, rate: tuple[int, int] = FREE, destination: str = "crm"
 ) -> list[Claimed]:
     return (await store.claim(destination, wanted, LEASE_MS, rate))[0]
+
+
+async def mark(store: Store, found: Mark) -> bool:
+    return (await store.settle([found]))[0]
 
 
 async def waiting(store: Store, acknowledged: int = 0) -> list[tuple[int, bytes, bytes]]:
@@ -52,17 +56,17 @@ async def test_an_outcome_of_a_former_holder_is_fenced(store: Store, clock: Fake
     (zombie,) = await claim(store)
     clock.advance(LEASE_MS)
     (holder,) = await claim(store)
-    assert not await store.finish(zombie, Status.DELIVERED, 2, b"zombie")
-    assert not await store.retry(zombie, 0, False)
-    assert await store.finish(holder, Status.DELIVERED, 2, b"holder")
-    assert not await store.finish(holder, Status.DELIVERED, 2, b"again")
+    assert not await mark(store, Ended(zombie, Status.DELIVERED, 2, b"zombie"))
+    assert not await mark(store, PutOff(zombie, 0, False))
+    assert await mark(store, Ended(holder, Status.DELIVERED, 2, b"holder"))
+    assert not await mark(store, Ended(holder, Status.DELIVERED, 2, b"again"))
     assert [value for _, _, value in await waiting(store)] == [b"holder"]
 
 
 async def test_a_delivery_put_off_comes_back_when_due_and_without_a_doubt(store: Store, clock: FakeClock) -> None:
     await accept(store, delivery())
     (first,) = await claim(store)
-    assert await store.retry(first, 5_000, False)
+    assert await mark(store, PutOff(first, 5_000, False))
     found, due_in_ms = await store.claim("crm", 10, LEASE_MS, FREE)
     assert (found, due_in_ms) == ([], 5_000)
     clock.advance(5_000)
@@ -70,11 +74,25 @@ async def test_a_delivery_put_off_comes_back_when_due_and_without_a_doubt(store:
     assert (again.is_doubtful, again.attempts) == (False, 1)
 
 
+async def test_many_outcomes_are_marked_at_once_each_by_its_own_fence(store: Store, clock: FakeClock) -> None:
+    await accept(store, delivery("d1"), delivery("d2"), delivery("d3"))
+    claimed = {item.delivery.delivery_id: item for item in await claim(store)}
+    clock.advance(LEASE_MS)
+    (taken_over,) = await claim(store, 1)
+    name = taken_over.delivery.delivery_id
+    first, second = (item for key, item in claimed.items() if key != name)
+    marks = [Ended(first, Status.DELIVERED, 2, b"one"), Ended(claimed[name], Status.DELIVERED, 2, b"no"),
+             PutOff(second, 0, False)]  # fmt: skip
+    assert await store.settle(marks) == [True, False, True]
+    assert [value for _, _, value in await waiting(store)] == [b"one"]
+    assert await store.settle([]) == []
+
+
 async def test_a_lost_answer_is_remembered_over_every_later_claim(store: Store) -> None:
     await accept(store, delivery())
     for is_doubtful in (True, False):
         (claimed,) = await claim(store)
-        await store.retry(claimed, 0, is_doubtful)
+        await mark(store, PutOff(claimed, 0, is_doubtful))
     (claimed,) = await claim(store)
     assert (claimed.is_doubtful, claimed.attempts) == (True, 2)
 
@@ -82,7 +100,7 @@ async def test_a_lost_answer_is_remembered_over_every_later_claim(store: Store) 
 async def test_what_has_ended_is_remembered_and_never_queued_again(store: Store) -> None:
     await accept(store, delivery())
     (claimed,) = await claim(store)
-    await store.finish(claimed, Status.DELIVERED, 2, b"r")
+    await mark(store, Ended(claimed, Status.DELIVERED, 2, b"r"))
     assert await accept(store, delivery()) == (0, [False])
     assert await claim(store) == []
 
