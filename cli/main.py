@@ -4,6 +4,9 @@ import typer
 
 from cli import customers, docs, rules, stack
 from cli.bench.command import bench
+from cli.demo.command import demo
+from cli.replay.command import replay
+from cli.resolve import resolve_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
@@ -11,6 +14,9 @@ app.add_typer(rules.app, name="rules")
 stack.register(app)
 customers.register(app)
 app.command()(bench)
+app.command()(demo)
+app.command()(replay)
+app.command(name="resolve")(resolve_command)
 
 
 def main() -> None:
