@@ -21,6 +21,11 @@ from services.notify.handler.persist import Persistence
 from services.notify.handler.relay import Publisher, Relay
 from services.notify.settings import NotifySettings
 
+SINK_CONCURRENCY = 64
+SINK_TIMEOUT_S = 2.0
+# A channel's own time-out knows whether anything was sent; the lane's, which does not, comes after it.
+GRACE_S = 0.5
+
 
 def assemble(
     settings: NotifySettings, destinations: Destinations, client: Client, publisher: Publisher,
@@ -56,11 +61,11 @@ def assemble(
 
 def limits_of(item: Destination, settings: NotifySettings) -> Limits:
     """How fast a destination may be used; the sink needs no provider's rate."""
-    config = item.config
-    lease_ms = int((config.timeout_s + settings.lease_margin_s) * 1_000)
     if item.is_sink:
-        return Limits(64, 2.0, int((2.0 + settings.lease_margin_s) * 1_000))
-    return Limits(config.concurrency, config.timeout_s, lease_ms, config.rate)
+        return Limits(SINK_CONCURRENCY, SINK_TIMEOUT_S, int((SINK_TIMEOUT_S + settings.lease_margin_s) * 1_000))
+    config = item.config
+    timeout_s = config.timeout_s + GRACE_S
+    return Limits(config.concurrency, timeout_s, int((timeout_s + settings.lease_margin_s) * 1_000), config.rate)
 
 
 def _dead_letters(publisher: Publisher) -> Callable[[Output], Awaitable[None]]:

@@ -5,12 +5,11 @@ size × the loop budget, and no value can be made to grow. Undefined names are e
 loses its control characters, JSON is filled leaf by leaf: a customer called `"}` or `<script>` stays a name.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
-from jinja2 import StrictUndefined, Template, TemplateError, Undefined, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from services.notify.core.filters import FILTERS, RenderError
@@ -25,6 +24,8 @@ _ALLOWED: tuple[type[nodes.Node], ...] = (
     nodes.Not, nodes.Neg, nodes.Add, nodes.Sub, nodes.Concat, nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair,
     nodes.Keyword, nodes.Slice,
 )  # fmt: skip
+# What a template can run into because of a value's type or size.
+RUNTIME_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 _BUDGET = "loop_budget__"
 _EXPRESSION = re.compile(r"\s*\{\{((?:(?!\}\}).)*)\}\}\s*", re.DOTALL)
 _MARKDOWN = str.maketrans(
@@ -110,39 +111,19 @@ def compile_text(source: str, name: str, kind: str) -> Compiled:
     return lambda context: _run(template, context)
 
 
-def compile_json(source: str, name: str) -> Compiled:
-    """A JSON document whose strings are templates; a string that is one `{{ expression }}` keeps the value's type."""
-    try:
-        document = json.loads(source)
-    except ValueError as error:
-        raise TemplateMistake(f"{name}: not JSON: {error}") from error
-    fill = _compile_leaf(document, name)
-
-    def render(context: Context) -> str:
-        try:
-            text = json.dumps(fill(context), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise RenderError(f"{name}: a value cannot be JSON: {error}") from error
-        return _within_limit(text, name)
-
-    return render
-
-
-def _compile_leaf(node: Any, name: str) -> Callable[[Context], Any]:
-    if isinstance(node, dict):
-        fields = {key: _compile_leaf(value, f"{name}#{key}") for key, value in node.items()}
-        return lambda context: {key: fill(context) for key, fill in fields.items()}
-    if isinstance(node, list):
-        items = [_compile_leaf(value, f"{name}[{index}]") for index, value in enumerate(node)]
-        return lambda context: [fill(context) for fill in items]
-    if not isinstance(node, str):
-        return lambda context: node
-    template = _compile(_TEXT, node, name)  # also the guard for the expression below
-    whole = _EXPRESSION.fullmatch(node)
+def guard_expression(source: str, name: str) -> str | None:
+    """The expression of a text that is nothing but one `{{ expression }}`, else None. Raises TemplateMistake."""
+    whole = _EXPRESSION.fullmatch(source)
     if whole is None:
-        return lambda context: _run(template, context)
-    expression = _TEXT.compile_expression(whole[1], undefined_to_none=False)
-    return lambda context: _evaluate(expression, context, name)
+        return None
+    _compile(_TEXT, source, name)  # the same rules as for a whole template
+    return whole[1].strip()
+
+
+def join_expressions(expressions: list[str]) -> Callable[..., list[Any]]:
+    """A function of a context's names that gives the values of guarded expressions, in order; undefined stays so."""
+    joined = "[" + ", ".join(f"({expression})" for expression in expressions) + "]"
+    return cast(Callable[..., list[Any]], _TEXT.compile_expression(joined, undefined_to_none=False))
 
 
 def _compile(environment: SandboxedEnvironment, source: str, name: str) -> Template:
@@ -164,22 +145,13 @@ def _run(template: Template, context: Context) -> str:
             if size > MAX_OUTPUT_CHARS:
                 raise RenderError(f"{template.name}: more than {MAX_OUTPUT_CHARS} characters of output")
             pieces.append(piece)
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (TemplateError, *RUNTIME_ERRORS) as error:
         raise RenderError(f"{template.name}: {error}") from error
     return "".join(pieces)
 
 
-def _evaluate(expression: Callable[..., Any], context: Context, name: str) -> Any:
-    try:
-        value = expression(**context)
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise RenderError(f"{name}: {error}") from error
-    if isinstance(value, Undefined):
-        raise RenderError(f"{name}: {value._undefined_name} is not defined")
-    return value
-
-
-def _within_limit(text: str, name: str) -> str:
+def check_length(text: str, name: str) -> str:
+    """The text itself. Raises RenderError when it is longer than a rendered part may be."""
     if len(text) > MAX_OUTPUT_CHARS:
         raise RenderError(f"{name}: more than {MAX_OUTPUT_CHARS} characters of output")
     return text

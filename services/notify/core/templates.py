@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from services.notify.core.filters import RenderError
+from services.notify.core.json_template import compile_json
 from services.notify.core.model import Content
-from services.notify.core.render import Compiled, Context, TemplateMistake, compile_json, compile_text
+from services.notify.core.render import Compiled, Context, TemplateMistake, compile_text
 
 FALLBACK = "default"  # its forms serve every template that lacks them
 READ_MARKDOWN = {"wecom"}

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from services.notify.core.filters import RenderError
-from services.notify.core.render import MAX_LOOP_STEPS, TemplateMistake, compile_json, compile_text
+from services.notify.core.json_template import compile_json
+from services.notify.core.render import MAX_LOOP_STEPS, TemplateMistake, compile_text
 
 CONTEXT: dict[str, object] = {
     "traits": {"name": '<b>Lena"}', "tags": list(range(MAX_LOOP_STEPS + 1)), "long": "x" * 60_000},
@@ -82,6 +83,12 @@ def test_json_that_is_no_json_or_asks_for_what_is_not_there_is_told() -> None:
         compile_json("{", "t")
     with pytest.raises(RenderError, match="nobody"):
         compile_json('{"a": "{{ nobody }}"}', "t")(CONTEXT)
+    with pytest.raises(RenderError, match="Undefined"):
+        compile_json('{"a": "{{ [nobody] }}"}', "t")(CONTEXT)
+    with pytest.raises(RenderError, match="nobody"):
+        compile_json('{"a": "{{ traits.nobody.b }}"}', "t")(CONTEXT)
+    with pytest.raises(RenderError, match="characters of output"):
+        compile_json('{"a": "{{ traits.long }}", "b": "{{ traits.long }}"}', "t")(CONTEXT)
     with pytest.raises(TemplateMistake, match="t#a"):
         compile_json('{"a": "{{ f() }}"}', "t")
 

@@ -81,7 +81,7 @@ async def test_many_outcomes_are_marked_at_once_each_by_its_own_fence(store: Sto
     (taken_over,) = await claim(store, 1)
     name = taken_over.delivery.delivery_id
     first, second = (item for key, item in claimed.items() if key != name)
-    marks = [Ended(first, Status.DELIVERED, 2, b"one"), Ended(claimed[name], Status.DELIVERED, 2, b"no"),
+    marks: list[Mark] = [Ended(first, Status.DELIVERED, 2, b"one"), Ended(claimed[name], Status.DELIVERED, 2, b"no"),
              PutOff(second, 0, False)]  # fmt: skip
     assert await store.settle(marks) == [True, False, True]
     assert [value for _, _, value in await waiting(store)] == [b"one"]

@@ -1,13 +1,17 @@
 """Which file serves a template, a channel and a language."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
+import yaml
 
 from services.chassis.errors import Fatal
 from services.chassis.ids import stable_id
 from services.notify.adapters.destinations import load_destinations
 from services.notify.adapters.template_files import load_templates
 from services.notify.core.filters import RenderError
-from services.notify.core.plan import Action, plan
+from services.notify.core.plan import Action, plan, read_action
 from services.notify.core.render import TemplateMistake
 from services.notify.core.templates import Templates
 from tests.unit.notify.notify_builders import FILES, NOW_MS, trigger
@@ -91,3 +95,17 @@ def test_the_shipped_task_names_its_title_and_when_it_is_due(channel: str) -> No
     text = planned.content.text or planned.content.body
     assert "Call back" in text
     assert "2025-06-16" in text
+
+
+def test_every_action_of_the_shipped_rules_has_its_destination_and_template() -> None:
+    destinations, found = load_destinations(FILE, {}), load_templates(FOLDER, "zh")
+    actions = [
+        read_action(item)
+        for path in sorted(Path("deploy/config/rules").glob("*.yaml"))
+        for item in yaml.safe_load(path.read_text())["then"]
+    ]
+    assert len(actions) >= 5
+    for action in actions:
+        fired = trigger(msgspec.structs.replace(action, params={**action.params, "language": "en"}))
+        (planned,) = plan(fired, destinations.routes("Asia/Shanghai"), found, stable_id, NOW_MS)
+        assert (planned.status, planned.reason) == (None, ""), action
