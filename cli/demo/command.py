@@ -35,7 +35,7 @@ def demo(
         int | None, typer.Option(min=200, max=500_000, help=f"events of the play, about  [default: {DEFAULT_EVENTS:,}]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="what happens in the shop  [default: the run's number]")] = None,
-    rate: Annotated[float, typer.Option(min=1, help="live events a second")] = 1_000.0,
+    rate: Annotated[float, typer.Option(min=1, help="live events a second")] = 700.0,
     keep: Annotated[bool, typer.Option("--keep", help="leave the stack running afterwards")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="set former data aside and start with empty state")] = False,
 ) -> None:

@@ -15,7 +15,7 @@ from services.chassis.clickhouse import Clickhouse
 from services.chassis.clock import now_ms
 from services.chassis.run import Stop
 
-DEFAULT_EVENTS = 20_000
+DEFAULT_EVENTS = 15_000
 # Acknowledged events that are not in ClickHouse by then are not on their way any more.
 FOUND_AGAIN_S = 15.0
 POLL_S = 0.3

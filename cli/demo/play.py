@@ -14,7 +14,7 @@ from cli.demo.sender import Interrupted, Sender
 from services.chassis.run import Stop
 
 # History goes in faster than live events, but not so fast that the first of these wait behind it.
-HISTORY_PER_S = 2_500.0
+HISTORY_PER_S = 2_000.0
 IMPORTING, PLAYING = "importing history", "the shop is open"
 
 
