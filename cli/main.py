@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import customers, docs, rules, stack
+from cli import customers, docs, rebase, rules, stack
 from cli.bench.command import bench
 from cli.demo.command import demo
 from cli.replay.command import replay
@@ -12,6 +12,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
 app.add_typer(rules.app, name="rules")
 stack.register(app)
+app.command()(rebase.rebase)
 customers.register(app)
 app.command()(bench)
 app.command()(demo)
