@@ -46,7 +46,7 @@ def main(stop: Stop) -> None:
         graph, ledger, lambda: end_offsets(settings.kafka_bootstrap, [TOPIC]), settings.partitions,
         settings.purge_interval_s,
     )  # fmt: skip
-    config = LoopConfig(SERVICE, TOPIC, shared_slot=True, batch_max=settings.batch_max)
+    config = LoopConfig(SERVICE, TOPIC, shared_slot=True, batch_max=settings.batch_max, is_numbered=False)
     try:
         Loop(config, settings, ledger, open_worker, LoopMetrics(SERVICE, health), upkeep=janitor.sweep).run(stop)
     finally:

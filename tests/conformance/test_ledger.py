@@ -226,3 +226,12 @@ def test_suspicion_counts_attempts_per_record_over_claims(lab: Lab) -> None:
     assert [ledger.suspect(claim, 5), ledger.suspect(claim, 5), ledger.suspect(claim, 6)] == [1, 2, 1]
     assert ledger.suspect(lab.claim(ledger), 5) == 3
     assert ledger.suspect(lab.claim(ledger, Slot("rules", 2)), 5) == 1
+
+
+def test_an_acquitted_record_begins_anew(lab: Lab) -> None:
+    ledger = lab.ledger()
+    claim = lab.claim(ledger)
+    for _ in range(2):
+        assert [ledger.suspect(claim, 5), ledger.suspect(claim, 5)] == [1, 2]
+        ledger.acquit(claim, 5)
+    ledger.acquit(claim, 6)

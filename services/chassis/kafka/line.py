@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.chassis.clock import Clock
-from services.chassis.errors import Fatal
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.records import Decision, Entry, Record, unpack_entry
@@ -99,6 +99,7 @@ class Line:
     worker: Worker
     metrics: LoopMetrics
     service: str
+    is_numbered: bool = True  # False: written by sources, whose header `seq` would mean nothing
     is_stopped: bool = False
     touched_s: float = 0.0
     careful_until: int = -1  # records below this offset are worked one at a time
@@ -113,33 +114,42 @@ class Line:
         careful = records and records[0].offset < self.careful_until
         entries: list[Entry] = []
         for batch in [[record] for record in records] if careful else [records]:
-            if careful:
-                self._suspect(batch[0], ledger)
-            entry = self._step(batch, clock())
+            entry = self._step_carefully(batch, ledger, clock()) if careful else self._step(batch, clock())
             if entry is not None:
                 entries.append(entry)
             if self.is_stopped:
                 break
         return entries
 
-    def _suspect(self, record: Record, ledger: LedgerPort) -> None:
-        kills = ledger.suspect(self.claim, record.offset)
-        if kills > KILLS_UNTIL_POISON:
-            record.poison = f"processing it ended the process {kills - 1} times"
+    def _step_carefully(self, records: list[Record], ledger: LedgerPort, now_ms: int) -> Entry | None:
+        """One record, under a count that a death leaves standing; waiting for others is no sign of guilt."""
+        record = records[0]
+        attempts = ledger.suspect(self.claim, record.offset)
+        if attempts > KILLS_UNTIL_POISON:
+            record.poison = f"processing it ended the process {attempts - 1} times"
+        try:
+            entry = self._step(records, now_ms)
+        except Retriable:
+            ledger.acquit(self.claim, record.offset)
+            raise
+        ledger.acquit(self.claim, record.offset)
+        return entry
 
     def _step(self, records: list[Record], now_ms: int) -> Entry | None:
         seen = dict(self.claim.seen)
-        taken, position, log_ms = [], self.claim.position, 0
+        taken, dropped, position, log_ms = [], 0, self.claim.position, 0
         for record in records:
-            verdict = accept(seen, record)
+            verdict = accept(seen, record) if self.is_numbered else Verdict.TAKE
             if verdict is Verdict.GAP:
                 self._stop_at_gap(record, seen)
                 break
             if verdict is Verdict.TAKE:
                 taken.append(record)
+            else:
+                dropped += 1
             position, log_ms = record.offset + 1, record.log_ms
         entry = self.worker.step(taken, seen, position, log_ms, now_ms)
-        self.metrics.taken(self.topic, len(taken), len(records) - len(taken))
+        self.metrics.taken(self.topic, len(taken), dropped)
         if entry is not None:
             self.touched_s = time.monotonic()
             self._watch_poison(len(taken), entry)

@@ -43,12 +43,17 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """What distinguishes one service's loop. `shared_slot`: all partitions under one hash tag (identity's graph)."""
+    """What distinguishes one service's loop.
+
+    shared_slot: all partitions under one hash tag (identity's graph). is_numbered: the topic is written by a relay of
+    ours, whose sequence numbers are checked.
+    """
 
     service: str
     topic: str
     shared_slot: bool = False
     batch_max: int = BATCH_MAX
+    is_numbered: bool = True
 
 
 class Loop:
@@ -145,7 +150,10 @@ class Loop:
             "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
             unsent=len(claim.unsent), tries=claim.tries,
         )  # fmt: skip
-        return Line(topic, claim, worker, self.metrics, self.config.service, touched_s=time.monotonic())
+        return Line(
+            topic, claim, worker, self.metrics, self.config.service, self.config.is_numbered,
+            touched_s=time.monotonic(),
+        )  # fmt: skip
 
     def _assign(self) -> None:
         places = [

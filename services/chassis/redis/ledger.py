@@ -98,12 +98,15 @@ def counts_of(entry: Entry) -> dict[str, int]:
 
 
 def accept(seen: dict[str, int], record: Record) -> Verdict:
-    """Judge a record by its header `seq` and, on TAKE, advance `seen`. A record without the header is taken."""
-    raw = record.headers.get("seq")
-    if raw is None:
+    """Judge a record by its header `seq` and, on TAKE, advance `seen`.
+
+    A record without the header, or with one that no relay wrote, is taken: what it is worth, the handler says.
+    """
+    origin, _, number_text = record.headers.get("seq", b"").partition(b":")
+    if not (origin.isdigit() and number_text.isdigit()):
         return Verdict.TAKE
-    source, _, number_text = raw.decode().partition(":")
-    number, last = int(number_text), seen.get(source, 0)
+    source, number = origin.decode(), int(number_text)
+    last = seen.get(source, 0)
     if number <= last:
         return Verdict.DUPLICATE
     if number > last + 1:
@@ -120,6 +123,7 @@ class LedgerPort(Protocol):
     def touch(self, claim: Claim) -> None: ...
     def delete(self, keys: list[str]) -> None: ...
     def suspect(self, claim: Claim, offset: int) -> int: ...
+    def acquit(self, claim: Claim, offset: int) -> None: ...
     def get_many(self, keys: list[str]) -> list[bytes | None]: ...
     def due(self, slot: Slot, now_ms: int, limit: int) -> list[str]: ...
     def scan_due(self, slot: Slot, cursor: int, count: int) -> tuple[int, list[str]]: ...
@@ -264,6 +268,13 @@ class Ledger:
         """Count an attempt at a record under suspicion; returns how many there have been, this one included."""
         try:
             return int(self.client.hincrby(claim.slot.ledger, f"suspect:{offset}", 1))
+        except RedisError as error:
+            raise Retriable(f"{claim.slot.ledger}: {error}") from error
+
+    def acquit(self, claim: Claim, offset: int) -> None:
+        """Forget the attempts at a record: it did not end the process."""
+        try:
+            self.client.hdel(claim.slot.ledger, f"suspect:{offset}")
         except RedisError as error:
             raise Retriable(f"{claim.slot.ledger}: {error}") from error
 

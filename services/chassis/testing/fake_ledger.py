@@ -139,6 +139,9 @@ class FakeServer:
         found[field.decode()] = b"%d" % (int(found.get(field.decode(), b"0")) + int(amount))
         return int(found[field.decode()])
 
+    def _hdel(self, key: bytes, field: bytes) -> int:
+        return int(self.hashes.get(key.decode(), {}).pop(field.decode(), None) is not None)
+
     def _del(self, *keys: bytes) -> int:
         return sum(self.strings.pop(key.decode(), None) is not None for key in keys)
 
@@ -191,6 +194,10 @@ class FakeRedis:
     def hincrby(self, key: str, field: str, amount: int) -> object:
         """HINCRBY."""
         return self.execute_command("HINCRBY", key, field, amount)
+
+    def hdel(self, key: str, field: str) -> object:
+        """HDEL."""
+        return self.execute_command("HDEL", key, field)
 
     def delete(self, *keys: str) -> object:
         """DEL."""

@@ -55,7 +55,7 @@ class Plan:
 
 
 @cache
-def _metrics(service: str) -> LoopMetrics:
+def loop_metrics(service: str) -> LoopMetrics:
     """Prometheus knows a name once per process; and thousands of rounds should not write log lines."""
     metrics = LoopMetrics(service, Health())
     silent = SimpleNamespace(info=_say_nothing, warning=_say_nothing, error=_say_nothing)
@@ -81,7 +81,7 @@ class Process:
         with patch.object(loop_module, "client", fake):
             self.loop = Loop(
                 service.config, SETTINGS, self.ledger, lambda claim: service.open_worker(claim, self.ledger),
-                _metrics(service.config.service), simulation.now_ms,
+                loop_metrics(service.config.service), simulation.now_ms,
             )  # fmt: skip
         self.loop.relay = relay_module.Relay(lambda: cast(Any, fake.producer()))
         self.loop.consumer.subscribe(
