@@ -207,6 +207,6 @@ def to_record(message: Message) -> Record:
         message.offset() or 0,
         message.key() or b"",
         message.value(),
-        {name: cast(bytes, value) or b"" for name, value in message.headers() or ()},
+        {name: cast(bytes, value) or b"" for name, value in dict(message.headers() or ()).items()},
         message.timestamp()[1],
     )
