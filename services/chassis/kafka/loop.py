@@ -160,6 +160,7 @@ class Loop:
             TopicPartition(t, p, line.claim.position) for (t, p), line in self.lines.items() if not line.is_stopped
         ]
         self.consumer.assign(places)
+        self.consumer.resume(places)  # the client keeps a partition's pause across assignments
 
     def _drop(self, places: list[Place], wait_s: float) -> None:
         for place in places:

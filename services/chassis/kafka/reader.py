@@ -25,6 +25,7 @@ class Reader:
         self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int
     ) -> None:
         self._consumer: Consumer = client.consumer(bootstrap, group, session_timeout_ms, client_id, longest_round_ms)
+        self._starts = 0
         self.error = ""  # the last complaint of the client, for health; empty when reading works
 
     def subscribe(self, topics: Iterable[str], on_assign: Places, on_revoke: Places) -> None:
@@ -43,6 +44,7 @@ class Reader:
         """Read exactly these places from these offsets; replaces what was read before, nothing is paused afterwards."""
         places = [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
         self._consumer.assign(places)
+        self._starts += 1
         # The client keeps a partition's pause across assignments.
         self._consumer.resume(places)
 
@@ -50,7 +52,10 @@ class Reader:
         """What has arrived, at most `most` records; waits up to timeout_s for the first. Raises Fatal (see _refuse)."""
         messages = self._consumer.consume(1, timeout_s)
         if messages:
-            messages += self._consumer.consume(most - 1, 0)
+            before = self._starts
+            more = self._consumer.consume(most - 1, 0)
+            # Started anew inside the second call: everything is read again from the positions named there.
+            messages = messages + more if self._starts == before else more
         found: dict[Place, list[Record]] = {}
         for message in messages:
             if message.error() is not None:

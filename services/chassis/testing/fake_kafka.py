@@ -103,9 +103,8 @@ class FakeConsumer:
         self._topics, self._on_assign, self._on_revoke = topics, on_assign, on_revoke
 
     def assign(self, parts: list[TopicPartition]) -> None:
-        """Read these partitions from these offsets."""
+        """Read these partitions from these offsets; what was paused stays so, as in librdkafka."""
         self._next = {(part.topic, part.partition): part.offset for part in parts}
-        self._paused.clear()
 
     def unassign(self) -> None:
         """Read nothing."""
@@ -114,6 +113,10 @@ class FakeConsumer:
     def pause(self, parts: list[TopicPartition]) -> None:
         """Hand out nothing of these."""
         self._paused |= {(part.topic, part.partition) for part in parts}
+
+    def resume(self, parts: list[TopicPartition]) -> None:
+        """Hand them out again."""
+        self._paused -= {(part.topic, part.partition) for part in parts}
 
     def consume(self, count: int, timeout_s: float) -> list[FakeMessage]:
         """Up to `count` messages; where there are none the timeout passes."""

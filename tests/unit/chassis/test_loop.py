@@ -1,0 +1,69 @@
+"""What the loop does at a gap and with what lies outside the log; crashes are the property tests' matter."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from services.chassis.kafka.line import LedgerWorker
+from services.chassis.kafka.loop import LoopConfig
+from services.chassis.records import Decision, Record
+from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.testing.simulation import Service, Simulation
+
+TAKEN: list[tuple[int, int]] = []
+
+
+class Notes:
+    """A handler that notes (partition, offset) of what it gets."""
+
+    def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
+        TAKEN.extend((record.partition, record.offset) for record in records)
+        return Decision()
+
+
+def open_worker(claim: Claim, ledger: Ledger) -> LedgerWorker:
+    return LedgerWorker(claim, ledger, Notes(), "loop")
+
+
+SERVICE = Service(LoopConfig("loop", "numbers"), 2, open_worker)
+
+
+@pytest.fixture
+def simulation() -> Iterator[Simulation]:
+    TAKEN.clear()
+    simulation = Simulation([SERVICE], 2)
+    yield simulation
+    simulation.close()
+
+
+def send(simulation: Simulation, partition: int, *numbers: int) -> None:
+    for number in numbers:
+        simulation.broker.append(Record("numbers", partition, -1, b"k", b"v", {"seq": b"0:%d" % number}, 0))
+
+
+def test_a_gap_stops_its_partition_and_no_other(simulation: Simulation) -> None:
+    simulation.rebalance(SERVICE, {0: 0, 1: 0})
+    send(simulation, 0, 1, 3, 4)
+    send(simulation, 1, 1, 2)
+    for _ in range(5):
+        simulation.round(0)
+    send(simulation, 1, 3)
+    for _ in range(5):
+        simulation.round(0)
+    assert sorted(TAKEN) == [(0, 0), (1, 0), (1, 1), (1, 2)]
+
+
+def test_a_partition_that_stood_at_a_gap_is_looked_at_again_after_a_rebalance(simulation: Simulation) -> None:
+    simulation.rebalance(SERVICE, {0: 0, 1: 0})
+    send(simulation, 0, 1, 3)
+    for _ in range(5):
+        simulation.round(0)
+    line = simulation.processes[0].loop.lines["numbers", 0]
+    assert line.is_stopped
+    for owner in (1, 0):
+        simulation.rebalance(SERVICE, {0: owner, 1: owner})
+        for number in (0, 1, 0, 1):
+            simulation.round(number)
+    again = simulation.processes[0].loop.lines["numbers", 0]
+    assert again is not line
+    assert again.is_stopped
