@@ -1,8 +1,6 @@
 """python -m services.notify: read the settings, open what is outside, run, close in reverse."""
 
-import asyncio
 import os
-import sys
 
 from services.chassis import failpoints
 from services.chassis.clock import now_ms
@@ -16,6 +14,7 @@ from services.notify.adapters.durable import wait_for_redis
 from services.notify.app import Stream
 from services.notify.channels.sink import SinkStore
 from services.notify.channels.sink_server import SinkServer
+from services.notify.process import leave, run_to_end
 from services.notify.settings import NotifySettings
 from services.notify.wiring import assemble
 
@@ -31,7 +30,7 @@ def main(stop: Stop) -> None:
     sink_server = SinkServer(settings.ops_host, settings.sink_port, sink)
     try:
         wait_for_redis(settings.redis_url, settings.relaxed_durability, stop)
-        asyncio.run(serve(settings, destinations, sink, health, stop))
+        run_to_end(serve(settings, destinations, sink, health, stop))
     finally:
         sink_server.close()
         ops.close()
@@ -52,4 +51,4 @@ async def serve(
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    leave(run(main))

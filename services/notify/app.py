@@ -4,28 +4,32 @@ Faust keeps no state here: no tables, no changelog topics, no web server. What m
 """
 
 import asyncio
-import logging
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import faust
 from yarl import URL
 
+from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal
 from services.chassis.health import Health
-from services.chassis.logs import get_logger
+from services.chassis.logs import get_logger, limited
 from services.chassis.records import Output, Record
 from services.chassis.run import Stop
 from services.notify import metrics
 from services.notify.driver import App
 from services.notify.handler.intake import Incoming, Intake
 from services.notify.handler.notifier import Notifier
+from services.notify.process import say_seldom
 from services.notify.settings import NotifySettings
 
 TOPIC = "triggers"
 GROUP = "touchstream-notify"
 WATCH_S = 0.2
+SILENCE_S = 10.0
+# Leaving the group, when the deadline is used up already; a broker that is away must not hold up the stop.
+LEAVE_S = 3.0
 # Faust refuses a request timeout below the session timeout.
 REQUEST_TIMEOUT_S = 90.0
 
@@ -34,7 +38,9 @@ class Stream:
     """The app and what the handler needs of Kafka: publish, owned partitions. Create inside the event loop."""
 
     def __init__(self, settings: NotifySettings, health: Health) -> None:
-        logging.getLogger("faust").setLevel(logging.WARNING)
+        say_seldom()
+        self._log = limited(get_logger())
+        self._shown: set[int] = set()
         self._settings, self._health = settings, health
         self._next: dict[int, int] = {}  # partition → offset after the last acknowledged record
         self.app = _faust_app(settings)
@@ -46,12 +52,7 @@ class Stream:
 
     def owned(self) -> Sequence[int]:
         """Partitions of `triggers` that the group gives this replica now."""
-        if self.app._consumer is None:
-            return []
-        try:
-            return sorted(tp.partition for tp in self.app._consumer.assignment())
-        except faust.exceptions.ConsumerNotStarted:
-            return []
+        return sorted(owned.partition for owned in self.app.look())
 
     def feed(self, intake: Intake) -> None:
         """Let every record of the stream go to the intake; call before start."""
@@ -79,35 +80,36 @@ class Stream:
                 crashed = notifier.crashed() or (f"{self.app.crash_reason!r}" if self.app.crashed else "")
                 if crashed:
                     raise Fatal(f"notify cannot go on: {crashed}")
-                await self._observe()
+                self._observe()
                 await asyncio.sleep(WATCH_S)
         finally:
             self._health.set("kafka", False, "stopping")
+            ends_at = time.monotonic() + self._settings.stop_timeout_s
             await notifier.stop(self._settings.stop_timeout_s)
             starting.cancel()
-            await asyncio.wait(
-                [starting, asyncio.ensure_future(self.app.stop())], timeout=self._settings.stop_timeout_s
-            )
+            left_s = max(LEAVE_S, ends_at - time.monotonic())
+            await asyncio.wait([starting, asyncio.ensure_future(self.app.stop())], timeout=left_s)
             get_logger().info("stream.stopped")
 
-    async def _observe(self) -> None:
+    def _observe(self) -> None:
         """Gauges and readiness; cheap, so it runs at every look."""
-        partitions = self.owned()
-        self._health.set("kafka", bool(partitions), "" if partitions else "no partitions assigned yet")
-        consumer = self.app._consumer
-        for partition in list(self._next):
-            if partition not in partitions:
-                del self._next[partition]
-                metrics.lag.remove(TOPIC, str(partition))
-        if consumer is None or not partitions:
-            return
-        for tp in consumer.assignment():
-            end = consumer.highwater(tp)
-            if end is not None:
-                place = self._next.get(tp.partition)
-                if place is None:
-                    place = self._next[tp.partition] = await consumer.position(tp) or 0
-                metrics.lag.labels(TOPIC, str(tp.partition)).set(max(0, end - place))
+        found = self.app.look()
+        answered_ms = max((owned.answered_ms for owned in found), default=0)
+        silence_s = (now_ms() - answered_ms) / 1_000
+        if not found:
+            self._health.set("kafka", False, "no partitions assigned yet")
+        elif silence_s > SILENCE_S and answered_ms:
+            self._health.set("kafka", False, f"no fetch was answered for {silence_s:.0f} s")
+            self._log.warning("kafka.silent", silence_s=round(silence_s))
+        else:
+            self._health.set("kafka", True)
+        for partition in self._shown - {owned.partition for owned in found}:
+            self._next.pop(partition, None)
+            metrics.lag.remove(TOPIC, str(partition))
+        self._shown = {owned.partition for owned in found}
+        for owned in found:
+            place = max(self._next.get(owned.partition, 0), owned.committed)
+            metrics.lag.labels(TOPIC, str(owned.partition)).set(max(0, (owned.end or 0) - place))
 
 
 def _faust_app(settings: NotifySettings) -> App:

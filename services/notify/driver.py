@@ -10,15 +10,24 @@
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import aiokafka  # type: ignore[import-untyped]
 import faust
-from aiokafka.errors import KafkaError, ProducerClosed  # type: ignore[import-untyped]
+from aiokafka.errors import IllegalStateError, KafkaError, ProducerClosed  # type: ignore[import-untyped]
 from faust.transport.drivers import aiokafka as driver
 
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.records import Output
+
+
+class Owned(NamedTuple):
+    """A partition of ours: the log's end (None: not told yet), what is committed, when a fetch was last answered."""
+
+    partition: int
+    end: int | None
+    committed: int
+    answered_ms: int
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -34,6 +43,24 @@ class _Consumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Says nothing; see the module's text."""
+
+    def look(self) -> list["Owned"]:
+        """What is owned and how far the broker has told; empty before the start and during a rebalance."""
+        found = getattr(self._thread, "_consumer", None)
+        if found is None:
+            return []
+        try:
+            return [
+                Owned(
+                    tp.partition,
+                    found.highwater(tp),
+                    self._committed_offset.get(tp) or 0,
+                    found.last_poll_timestamp(tp) or 0,
+                )
+                for tp in found.assignment()
+            ]
+        except (IllegalStateError, AssertionError):  # the consumer's own thread has just taken a partition away
+            return []
 
 
 class _Producer(driver.Producer):
@@ -81,6 +108,10 @@ class App(faust.App):
 
     def _new_producer_transport(self) -> Transport:
         return Transport(self.conf.broker_producer, self)
+
+    def look(self) -> list[Owned]:
+        """As _Consumer.look."""
+        return self._consumer.look() if isinstance(self._consumer, _Consumer) else []
 
     async def publish(self, topic: str, partition: int, outputs: Sequence[Output]) -> int:
         """As _Producer.publish. Raises Retriable while the producer has not started."""

@@ -1,6 +1,7 @@
 """The notifier without Faust: intake, one lane per destination, relay and gauges, started and drained together."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -70,12 +71,13 @@ class Notifier:
         return ""
 
     async def stop(self, deadline_s: float) -> None:
-        """Claim nothing more, let sends finish (at most deadline_s), relay what they came to, end."""
+        """Claim nothing more, let sends finish, relay what they came to, end: all within deadline_s."""
+        ends_at = time.monotonic() + deadline_s
         await asyncio.gather(*(lane.stop(deadline_s) for lane in self._lanes.values()))
         self._tasks["relay"].cancel()  # in the middle of a send at worst: the same numbers go again
         await asyncio.wait([self._tasks["relay"]])
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(max(0.1, ends_at - time.monotonic())):
                 while await self._persistence.call("relay", self.relay.round):
                     pass
         except TimeoutError:

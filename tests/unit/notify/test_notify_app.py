@@ -5,11 +5,12 @@ from typing import Any
 import aiokafka
 import pytest
 
+from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.health import Health
 from services.chassis.records import Output
 from services.chassis.settings import load_settings
-from services.notify import driver
+from services.notify import driver, metrics
 from services.notify.app import Stream, _record
 from services.notify.settings import NotifySettings
 
@@ -55,6 +56,38 @@ async def test_nothing_is_owned_and_publishing_waits_before_kafka_is_there(strea
     assert list(stream.owned()) == []
     with pytest.raises(Retriable, match="not started"):
         await stream.publish("deliveries", 1, [OUTPUT])
+
+
+@pytest.mark.parametrize(
+    ("owned", "is_ready", "detail"),
+    [
+        ([], False, "no partitions assigned yet"),
+        ([driver.Owned(0, 9, 4, now_ms())], True, ""),
+        ([driver.Owned(0, None, 0, 0)], True, ""),
+        ([driver.Owned(0, 9, 4, now_ms() - 60_000)], False, "no fetch was answered"),
+    ],
+)
+async def test_readiness_follows_what_the_broker_says(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, owned: list[driver.Owned], is_ready: bool, detail: str
+) -> None:
+    monkeypatch.setattr(stream.app, "look", lambda: owned)
+    stream._observe()
+    found = stream._health.report()["kafka"]
+    assert found["ok"] is is_ready
+    assert str(found["detail"]).startswith(detail)
+
+
+async def test_lag_is_the_logs_end_less_what_is_durable(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    lag = metrics.lag.labels("triggers", "0")._value
+    monkeypatch.setattr(stream.app, "look", lambda: [driver.Owned(0, 9, 4, now_ms())])
+    stream._observe()
+    assert lag.get() == 5
+    stream._next[0] = 9
+    stream._observe()
+    assert lag.get() == 0
+    monkeypatch.setattr(stream.app, "look", list)
+    stream._observe()
+    assert stream._next == {}
 
 
 class _Batch:

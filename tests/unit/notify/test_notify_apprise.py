@@ -16,6 +16,9 @@ from services.notify.channels.apprise import AppriseSender, judge_result
 from services.notify.core.model import Result
 from tests.unit.notify.notify_builders import delivery
 
+# Apprise imports imghdr, which leaves with Python 3.13; it knows how to do without.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
+
 
 class Service:
     """Answers /<status>; /silent closes the connection, /slow never answers in time."""

@@ -134,6 +134,7 @@ async def test_no_server_is_transient_and_a_connection_lost_after_data_is_ambigu
     assert (await sender(port).send(email_delivery())).result is Result.AMBIGUOUS
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 @pytest.mark.parametrize(("password", "result"), [("right", Result.DELIVERED), ("wrong", Result.TRANSIENT)])
 async def test_a_wrong_password_is_the_operators_to_mend_not_the_messages_end(
     mailbox: Mailbox, password: str, result: Result
