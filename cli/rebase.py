@@ -11,6 +11,7 @@ from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.redis.rebase import rebase as rebase_ledgers
 from services.chassis.settings import SettingsError, SharedSettings, load_settings
 from services.chassis.topics import load_topics
+from services.notify.adapters.renumber import renumber
 
 console = Console()
 
@@ -26,7 +27,9 @@ def rebase(yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = Fals
         question = f"ledgers in {settings.redis_url} will start anew on cluster {cluster_id}; are all services stopped?"
         if not yes and not typer.confirm(question):
             raise typer.Exit(1)
-        moved = rebase_ledgers(sync_client(settings.redis_url), cluster_id, topic_ids)
+        client = sync_client(settings.redis_url)
+        moved = rebase_ledgers(client, cluster_id, topic_ids)
+        renumber(client, settings.partitions)
     except (SettingsError, Fatal, Retriable, RedisError) as error:
         Console(stderr=True).print(f"rebase: {error}", markup=False)
         raise typer.Exit(1) from error

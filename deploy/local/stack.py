@@ -105,8 +105,12 @@ def _rebase(settings: LocalSettings, is_drained: bool) -> bool:
     """Point the ledgers at the new topics; False when there are none yet."""
     redis = sync_client(settings.redis_url)
     try:
-        if not ledgers(redis):
+        found = ledgers(redis)
+        if not found:
             return False
+        if not is_drained and any(ledger.position for ledger in found):
+            # The graph has numbered records that profile never saw: those customers would wait for ever.
+            raise Fatal("customers' logs would have holes")
         rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
         renumber(redis, settings.partitions)
     except Fatal as error:

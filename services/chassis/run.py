@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from services.chassis.errors import Fatal
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.logs import get_logger
 from services.chassis.settings import SettingsError
 
@@ -39,7 +39,7 @@ def run(main: Callable[[Stop], None]) -> int:
     except SettingsError as error:
         get_logger().error("settings.refused", text=str(error))
         return 2
-    except Fatal as error:
+    except (Fatal, Retriable) as error:  # Retriable: a backend was away at the start; whoever started us tries again
         get_logger().error("process.stopped", text=str(error))
         return 1
     return 0

@@ -8,10 +8,11 @@ from services.chassis.kafka.client import end_offsets, read_range
 from services.chassis.kafka.line import Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
 from services.chassis.kafka.loop_metrics import LoopMetrics
-from services.chassis.logs import configure_logs
+from services.chassis.logs import configure_logs, get_logger
 from services.chassis.records import Record
 from services.chassis.redis.client import assert_durable, sync_client
 from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.identity.adapters import SERVICE, Encoder, Graph, load_policy
@@ -29,11 +30,12 @@ def main(stop: Stop) -> None:
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
     redis_client = sync_client(settings.redis_url)
-    assert_durable(redis_client, settings.relaxed_durability)
+    for shortcoming in assert_durable(redis_client, settings.relaxed_durability):
+        get_logger().warning("redis.relaxed", text=shortcoming)
     policy = load_policy(settings.policy)
     ledger = Ledger(redis_client)
     graph = Graph(ledger, policy)
-    writer = Writer(policy, settings.partitions)
+    writer = Writer(policy, settings.partitions, open_registry(settings.schema_registry_url))
     encode = Encoder(policy, settings.identifier_key_bytes()).encode
 
     def read_back(partition: int, first: int, last: int) -> list[Record]:

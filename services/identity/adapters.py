@@ -80,13 +80,19 @@ class Graph:
 
     def newest_log_ms(self, partitions: int) -> int:
         """The newest log time any partition has worked off; 0 before the first."""
-        found = [self._ledger.client.hget(Slot(SERVICE, p, True).ledger, "log_ms") for p in range(partitions)]
+        try:
+            found = [self._ledger.client.hget(Slot(SERVICE, p, True).ledger, "log_ms") for p in range(partitions)]
+        except RedisError as error:
+            raise Retriable(f"log times of identity's ledgers: {error}") from error
         return max((int(value) for value in found if value is not None), default=0)
 
     def purge(self, partitions: int) -> int:
         """Drop message-id buckets that the slowest partition has left behind; returns how many."""
         ledgers = [Slot(SERVICE, p, True).ledger for p in range(partitions)]
-        count = int(self._purge(keys=[], args=[TAG, self._policy.window_ms, self._policy.bucket_ms, *ledgers]))
+        try:
+            count = int(self._purge(keys=[], args=[TAG, self._policy.window_ms, self._policy.bucket_ms, *ledgers]))
+        except RedisError as error:
+            raise Retriable(f"purge of message ids: {error}") from error
         metrics.PURGED.inc(count)
         return count
 

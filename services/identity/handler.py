@@ -12,6 +12,7 @@ from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Decision, Entry, Output, Record
 from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.registry import Registry
 from services.identity import metrics
 from services.identity.adapters import SERVICE, Graph
 from services.identity.core import decisions as d
@@ -26,20 +27,19 @@ ReadBack = Callable[[int, int, int], list[Record]]
 class Writer:
     """Turns decisions into outputs; shared by all partitions of the process."""
 
-    def __init__(self, policy: Policy, partitions: int) -> None:
+    def __init__(self, policy: Policy, partitions: int, registry: Registry) -> None:
         self._partitions = partitions
         self._kinds = policy.by_code
-        self._log_codec, self._change_codec = Codec("customer_log"), Codec("identity_change")
-        self._touchpoint = Codec("touchpoint")
+        self._log_codec = Codec("customer_log", registry)
+        self._change_codec = Codec("identity_change", registry)
+        self.touchpoint = Codec("touchpoint", registry)
 
     def node(self, raw: bytes) -> str:
         """17 bytes of the graph → node text."""
         return f"{self._kinds[raw[0]]}:{raw[1:].hex()}"
 
-    def outputs(
-        self, blob: bytes, records: dict[int, Record], nodes: dict[int, bytes], generation: int
-    ) -> list[Output]:
-        """Everything a stored batch of decisions produces, in order; `records` and `nodes` by rel."""
+    def outputs(self, blob: bytes, records: dict[int, Record], generation: int) -> list[Output]:
+        """Everything a stored batch of decisions produces, in order; `records` by rel. Decides nothing anew."""
         _, acts = d.parse_decisions(blob)
         out: list[Output] = []
         for act in acts:
@@ -47,12 +47,13 @@ class Writer:
             place = f"{generation}.{record.partition}.{record.offset}"
             if isinstance(act, d.Event):
                 key = uuid_text(act.customer).encode()
-                headers = [("kind", b"event"), ("n", b"%d" % act.n), ("node", nodes[act.rel]), ("src", place.encode())]
+                node = self.node(act.node).encode()
+                headers = [("kind", b"event"), ("n", b"%d" % act.n), ("node", node), ("src", place.encode())]
                 out.append(Output(RESOLVED, partition_of(key, self._partitions), key, record.value, headers))
             elif isinstance(act, d.Poisoned):
                 out.append(dead_letter(record, SERVICE, record.poison or "cannot be read", self._partitions))
             else:
-                out.append(self._other(act, self._touchpoint.decode(record.value), place))
+                out.append(self._other(act, self.touchpoint.decode(record.value), place))
         return out
 
     def _other(self, act: d.Give | d.Take | d.Erase | d.Change, touchpoint: dict[str, Any], place: str) -> Output:
@@ -100,7 +101,7 @@ class IdentityWorker:
     ) -> None:  # fmt: skip
         self._claim, self._ledger, self._graph, self._writer = claim, ledger, graph, writer
         self._policy, self._encode, self._read_back = policy, encode, read_back
-        self._codec = Codec("touchpoint")
+        self._codec = writer.touchpoint
         self._limited = limited(get_logger())
 
     def step(
@@ -111,18 +112,16 @@ class IdentityWorker:
             if position == self._claim.position:
                 return None
             return self._ledger.apply(self._claim, Decision(), seen, position, log_ms)
-        start, by_rel, nodes, packed = self._claim.position, {}, {}, []
+        start, by_rel, packed = self._claim.position, {}, []
         for record in records:
             rel = record.offset - start
             asked = self._ask(record)
             by_rel[rel] = record
-            if asked.identifiers:
-                nodes[rel] = self._writer.node(asked.identifiers[0]).encode()
             packed.append(asked.pack(rel, record.log_ms))
         fp("identity.before_apply")
         blob = self._graph.resolve(self._claim, b"".join(packed), seen, position, log_ms)
         fp("identity.after_apply")
-        entry = Entry(self._writer.outputs(blob, by_rel, nodes, self._claim.generation)) if blob else Entry([])
+        entry = Entry(self._writer.outputs(blob, by_rel, self._claim.generation)) if blob else Entry([])
         if blob:
             self._claim.append(entry)
         return entry
@@ -147,13 +146,10 @@ class IdentityWorker:
             start, acts = d.parse_decisions(blob)
             last = max(act.rel for act in acts)
             records = {r.offset - start: r for r in self._read_back(self._claim.slot.partition, start, start + last)}
-            nodes = {}
             for act in acts:
-                if isinstance(act, d.Event):
-                    nodes[act.rel] = self._writer.node(self._ask(records[act.rel]).identifiers[0]).encode()
-                elif isinstance(act, d.Poisoned):
-                    self._ask(records[act.rel])
-            entries.append(Entry(self._writer.outputs(blob, records, nodes, self._claim.generation)))
+                if isinstance(act, d.Poisoned):  # never looked into again: it may have ended the process
+                    records[act.rel].poison = "could not be read; sent again after a restart"
+            entries.append(Entry(self._writer.outputs(blob, records, self._claim.generation)))
         return entries
 
 

@@ -13,7 +13,7 @@
 --        <tag>:counters        g (order of changes), created (births)
 --        <tag>:seen            numbers of the message-id buckets; <tag>:seen:<bucket> the ids
 -- Answer: {status, decisions, duplicates dropped, erased dropped}; decisions = cmsgpack {position, events, others}: events is a run of
---   >I4 rel c16 customer I4 n; others are lists whose first element is rel; see services/identity/core/decisions.py.
+--   >I4 rel c16 customer I4 n c17 node; others are lists whose first element is rel; see services/identity/core/decisions.py.
 local why = refused(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 if why == 'ALREADY' then
   local stored = redis.call('HGET', KEYS[1], 'has_entry') == '1' and redis.call('LINDEX', KEYS[2], -1) or ''
@@ -266,7 +266,7 @@ local function resolve(e)
     emit(e.rel, 'C', 'linked', g, c, '', -1, fresh, '')
   end
   cust[c].n = cust[c].n + 1
-  out[#out + 1] = struct.pack('>I4c16I4', e.rel, c, cust[c].n)
+  out[#out + 1] = struct.pack('>I4c16I4c17', e.rel, c, cust[c].n, primary)
 end
 
 -- Components of C without the edges of identifier x; each a list of places, oldest first.

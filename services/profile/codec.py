@@ -8,6 +8,7 @@ from services.chassis.avro import Codec
 from services.chassis.errors import Poison
 from services.chassis.ids import partition_of
 from services.chassis.records import Output
+from services.chassis.registry import Registry
 from services.profile import metrics
 from services.profile.core.contribution import ContributionError, contribution
 from services.profile.core.customer_log import CustomerState, Fact, Held, LogRecord, Piece
@@ -20,9 +21,8 @@ CHANGES, PROFILES = "profile.changes", "profiles"
 class Reader:
     """Bytes of `touchpoints.resolved` → LogRecord."""
 
-    def __init__(self) -> None:
-        self._touchpoint, self._log = Codec("touchpoint"), Codec("customer_log")
-        self.touchpoints: dict[str, dict[str, Any]] = {}  # place → decoded touchpoint, of the batch in work
+    def __init__(self, registry: Registry) -> None:
+        self._touchpoint, self._log = Codec("touchpoint", registry), Codec("customer_log", registry)
 
     def read(self, customer_id: str, n: int, held: Held) -> LogRecord:
         """The decoded record. Raises Poison when an event cannot be read; a broken hand-over is never skipped."""
@@ -51,9 +51,9 @@ class Reader:
 class ProfileWriter:
     """Facts and states → outputs."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, registry: Registry) -> None:
         self._partitions = partitions
-        self._change, self._profile = Codec("profile_change"), Codec("profile")
+        self._change, self._profile = Codec("profile_change", registry), Codec("profile", registry)
 
     def change(self, customer_id: str, fact: Fact, cause: str, now_ms: int) -> Output:
         """One record of profile.changes. The header `when` lets rules pass over what no rule names, undecoded."""

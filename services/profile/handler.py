@@ -11,6 +11,7 @@ from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
+from services.chassis.registry import Registry, open_registry
 from services.profile import metrics
 from services.profile.codec import ProfileWriter, Reader, count
 from services.profile.core import customer_log as log
@@ -73,19 +74,26 @@ class ProfileHandler:
     def __init__(
         self, slot: Slot, store: LedgerPort, waits: dict[str, str], config: ProfileConfig, partitions: int,
         thresholds: Callable[[], Thresholds | None], cache_customers: int,
+        registry: Registry | None = None,
     ) -> None:  # fmt: skip
         self._slot, self._store, self._waits = slot, store, waits
         self._config, self._partitions, self._thresholds = config, partitions, thresholds
         self._cache = Cache(max(cache_customers, 10_000))
-        self._reader, self._writer = Reader(), ProfileWriter(partitions)
-        self._swept_version = -1
+        known = registry if registry is not None else open_registry()
+        self._reader, self._writer = Reader(known), ProfileWriter(partitions, known)
+        self._swept_version = self._sweeping_version = -1
         self._sweep_cursor = 0
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
         """See PartitionHandler. Raises Fatal when a customer's log contradicts itself."""
         takes = [r for r in records if r.headers.get("kind") == b"take"]
         names = list(dict.fromkeys([*(r.key.decode() for r in records), *ticks, *self._waits]))
-        handed_over = self._load(names, takes)
+        try:
+            handed_over = self._load(names, takes)
+        except Poison as error:
+            raise Fatal(
+                f"touchpoints.resolved partition {self._slot.partition}: a take cannot be read: {error}"
+            ) from error
         ready = [name for name, key in self._waits.items() if key in handed_over]
         if not records and not ticks and not ready:
             return None
@@ -239,6 +247,8 @@ class ProfileHandler:
         thresholds = self._thresholds()
         if thresholds is None or thresholds.version == self._swept_version:
             return []
+        if thresholds.version != self._sweeping_version:  # newer ones while sweeping: from the beginning again
+            self._sweeping_version, self._sweep_cursor = thresholds.version, 0
         self._sweep_cursor, names = self._store.scan_due(self._slot, self._sweep_cursor, SWEEP_COUNT)
         if self._sweep_cursor == 0:
             self._swept_version = thresholds.version

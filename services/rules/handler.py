@@ -119,7 +119,7 @@ class RulesHandler:
         except StateError as error:
             raise Fatal(
                 f"rules partition {self._slot.partition}: {error}. A newer version of this service has written here:"
-                " start that version again, or rebuild the state (touchstream rebuild)."
+                " start that version again, or restore Redis from a backup."
             ) from error
 
     def _triggers(self, change: Change, outcome: Outcome, now_ms: int) -> Iterable[Output]:

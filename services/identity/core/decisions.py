@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-_event = struct.Struct(">I16sI")
+_event = struct.Struct(">I16sI17s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The touchpoint at `rel` is record n of the customer's log."""
+    """The touchpoint at `rel` is record n of the customer's log; node: its primary identifier, 17 bytes."""
 
     rel: int
     customer: bytes
     n: int
+    node: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,11 @@ def parse_decisions(blob: bytes) -> tuple[int, list[Act]]:
 def _merge(events: bytes, others: list[list[Any]]) -> Iterator[Act]:
     """An event comes after everything else its own touchpoint caused."""
     at = 0
-    for rel, customer, n in _event.iter_unpack(events):
+    for rel, customer, n, node in _event.iter_unpack(events):
         while at < len(others) and others[at][0] <= rel:
             yield _act(others[at])
             at += 1
-        yield Event(rel, customer, n)
+        yield Event(rel, customer, n, node)
     for item in others[at:]:
         yield _act(item)
 

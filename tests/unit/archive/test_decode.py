@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.chassis.records import Record
+from services.chassis.registry import open_registry
 from services.chassis.testing.examples import all_examples
 from services.profile.archive.core.rows import FEEDS, Feed
 from services.profile.archive.decode import Decoder
@@ -74,7 +75,7 @@ NOTHING = Changes((), (), "repeat", "repeat")
     ],
 )
 def test_what_profile_says_changed_nothing_is_passed_over_and_nothing_else_is(changes: Changes, rows: int) -> None:
-    output = ProfileWriter(1).change("c", Fact("tick", None, changes, False, b"{}"), "1.0.1", AT)
+    output = ProfileWriter(1, open_registry()).change("c", Fact("tick", None, changes, False, b"{}"), "1.0.1", AT)
     record = Record(output.topic, 0, 1, output.key, output.value, dict(output.headers), AT)
     decoded = Decoder("profile.changes").decode([record])
     assert (len(decoded.rows), decoded.dead) == (rows, [])

@@ -65,7 +65,9 @@ def test_children_get_the_stacks_defaults_and_the_callers_choices() -> None:
     assert told["TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS"] == "6000"
     assert told["TOUCHSTREAM_RELAXED_DURABILITY"] == "true"
     assert told["TOUCHSTREAM_RULES_METRICS_PORT"] == "7"
-    assert local_settings(told) == settings.model_copy(update={"relaxed_durability": True})
+    assert told["TOUCHSTREAM_KAFKA_FETCH_WAIT_MS"] == "25"
+    own = {"relaxed_durability": True, "kafka_fetch_wait_ms": 25}
+    assert local_settings(told) == settings.model_copy(update=own)
     strict = settings.model_copy(update={"appendfsync": "always"})
     assert child_environment(strict, {})["TOUCHSTREAM_RELAXED_DURABILITY"] == "false"
 
