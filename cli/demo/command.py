@@ -15,7 +15,7 @@ from cli.demo.run import INTERRUPTED, Demo, Stack
 from cli.demo.screen import Screen
 from deploy.local.control import holder
 from deploy.local.exclusive import StackError
-from deploy.local.processes import ingest_port, metrics_urls, sink_port
+from deploy.local.processes import ingest_port, local_stack, metrics_urls, sink_port
 from deploy.local.settings import ROOT, LocalSettings, local_settings
 from deploy.local.stack import DRAINED, set_aside
 from services.chassis.errors import Fatal
@@ -23,6 +23,10 @@ from services.chassis.run import Stop, run
 from services.chassis.settings import SettingsError
 
 REFUSED = 2
+INTERRUPTED_TEXT = (
+    "Interrupted. What ingest has answered is written down; the next `touchstream demo` goes on from there.",
+    "Interrupted before the play began.",
+)
 PLAIN_WIDTH = 110
 DESTINATIONS = "TOUCHSTREAM_NOTIFY_DESTINATIONS"
 # Wide enough for the summary's tables where nobody can be asked how wide the paper is.
@@ -32,7 +36,7 @@ complaints = Console(stderr=True)
 
 def demo(
     events: Annotated[
-        int | None, typer.Option(min=200, max=500_000, help=f"events of the play, about  [default: {DEFAULT_EVENTS:,}]")
+        int | None, typer.Option(min=200, max=200_000, help=f"events of the play, about  [default: {DEFAULT_EVENTS:,}]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="what happens in the shop  [default: the run's number]")] = None,
     rate: Annotated[float, typer.Option(min=1, help="live events a second")] = 700.0,
@@ -77,12 +81,16 @@ def _play(settings: LocalSettings, options: Options, stop: Stop, keep: bool) -> 
     with screen.shown():
         if runs:
             screen.say(f"Playing on the stack that runs on {settings.state_dir}.")
-            return demo_.work(0.0)
-        screen.stage("starting the stack", 9)
-        if keep:
-            return on_kept_stack(settings, demo_.work)
-        code = on_own_stack(settings, stop, demo_.work, _telling(screen))
-        return INTERRUPTED if code is None else code
+            code: int | None = demo_.work(0.0)
+        else:
+            screen.stage("starting the stack", len(local_stack(settings)))
+            if keep:
+                code = on_kept_stack(settings, demo_.work)
+            else:
+                code = on_own_stack(settings, stop, demo_.work, _telling(screen))
+    if code in (None, INTERRUPTED):
+        screen.say(INTERRUPTED_TEXT[code is None])
+    return INTERRUPTED if code is None else code
 
 
 def _stack(settings: LocalSettings, is_own: bool, was_drained: bool) -> Stack:

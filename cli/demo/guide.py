@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cli.demo.books import Account
 from deploy.local.settings import ROOT, LocalSettings
@@ -12,13 +13,13 @@ def places(
     settings: LocalSettings, ingest_url: str, sink_url: str, metrics_urls: dict[str, str]
 ) -> list[tuple[str, str]]:
     """(what, where)."""
-    ports = ", ".join(f"{name} {url.split(':')[2].split('/')[0]}" for name, url in metrics_urls.items())
+    ports = ", ".join(f"{name} {urlsplit(url).port}" for name, url in metrics_urls.items())
     return [
         ("send events to", f"{ingest_url}  (write key: local), documented at {ingest_url}/docs"),
         ("ClickHouse", f"{settings.clickhouse_url}, database {settings.clickhouse_database}"),
         ("Kafka, Valkey", f"{settings.kafka_bootstrap}, {settings.redis_url}"),
         ("deliveries", sink_url),
-        ("metrics", f"http://127.0.0.1:<port>/metrics: {ports}"),
+        ("/metrics on ports", ports),
         ("rules, templates", "deploy/config/rules, deploy/config/templates"),
         ("logs", str(settings.logs_dir)),
     ]

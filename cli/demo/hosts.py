@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from deploy.local import pidfile
 from deploy.local.control import holder, start_detached
-from deploy.local.exclusive import SELF
+from deploy.local.exclusive import SELF, StackError
 from deploy.local.settings import LocalSettings
 from deploy.local.stack import open_stack, run_stack
 from services.chassis.run import Stop
@@ -20,6 +20,11 @@ from services.chassis.run import Stop
 # Lower: every version makes profile look at all customers again, which the latency of the play would show.
 PLAY_ENVIRON = {"TOUCHSTREAM_PROFILE_THRESHOLDS_INTERVAL_S": "12"}
 POLL_S = 0.2
+
+LOST = (
+    "What was played cannot be added up any more; the next demo is another run. Should the stack refuse to start on"
+    " what is left, `touchstream demo --fresh` sets that aside and begins with empty state."
+)
 
 # (seconds the stack took to start, 0 when it ran before) → exit code
 Work = Callable[[float], int]
@@ -59,6 +64,12 @@ def on_own_stack(settings: LocalSettings, stop: Stop, work: Work, say: Callable[
     player.start()
     try:
         run_stack(supervisor, stop)
+    except StackError as error:
+        if ready.is_set():
+            raise StackError(f"{error}\n{LOST}") from error
+        if not stop.is_set():
+            raise
+        # Else it was asked to stop before there was anything to play on.
     finally:
         stop.set()
         player.join()

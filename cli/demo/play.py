@@ -1,7 +1,8 @@
 """The play itself: batches in order, at the pace of a busy shop, each written down when ingest has answered it."""
 
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.demo import journal as journals
@@ -15,6 +16,7 @@ from services.chassis.run import Stop
 
 # History goes in faster than live events, but not so fast that the first of these wait behind it.
 HISTORY_PER_S = 2_000.0
+RATE_OVER_S = 3.0
 IMPORTING, PLAYING = "importing history", "the shop is open"
 
 
@@ -28,11 +30,12 @@ class Player:
     screen: Screen
     stop: Stop
     state_dir: Path
+    recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def play(self, sender: Sender, rate_per_s: float) -> None:
         """Send every remaining batch. Raises Interrupted or DemoError; the journal then says where to go on."""
         began = time.monotonic()
-        due_s, sent = 0.0, 0
+        due_s = 0.0
         self.screen.stage(IMPORTING, self.plan.events)
         self.screen.progress.done = self.books.sent
         for batch in self.plan.batches[len(self.journal.answered) :]:
@@ -45,13 +48,17 @@ class Player:
             self.journal.answered.append(refusals)
             journals.save(self.state_dir, self.journal)
             self.books.enter(batch, refusals)
-            sent += len(batch.events)
             due_s += len(batch.events) / (HISTORY_PER_S if is_history else rate_per_s)
-            self._show(sent / max(0.1, time.monotonic() - began))
+            self._show()
 
-    def _show(self, rate_per_s: float) -> None:
+    def _show(self) -> None:
         progress, books = self.screen.progress, self.books
+        now = time.monotonic()
+        self.recent.append((now, books.sent))
+        while now - self.recent[0][0] > RATE_OVER_S:
+            self.recent.popleft()
+        since, before = self.recent[0]
+        progress.rate_per_s = (books.sent - before) / (now - since) if now > since else 0.0
         progress.done = progress.sent = books.sent
         progress.copies, progress.refused = books.copies, books.refused.total()
-        progress.rate_per_s = rate_per_s
         self.screen.moved()

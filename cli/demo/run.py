@@ -59,8 +59,8 @@ class Demo:
         try:
             return self._work(start_s)
         except Interrupted:
+            # By the user, or by a stack that is ending: who knows which says what that means.
             self._screen.hide()
-            self._screen.say("Interrupted. What ingest has answered is written down; the next demo goes on from there.")
             return INTERRUPTED
         except (DemoError, Retriable, Fatal) as error:
             self._screen.hide()

@@ -20,7 +20,10 @@ REFRESH_PER_S = 8
 # Between two lines of progress where there is no terminal.
 LINE_EVERY_S = 3.0
 BAR_WIDTH = 34
-SUBJECT_CHARS = 34
+SUBJECT_CHARS = 32
+# The width of the other columns, and room for the ^C that the terminal itself writes: a line that it folds could not be
+# erased any more.
+LEFT_OF_DETAIL, LEFT_OF_WHAT = 66, 65
 
 
 @dataclass(slots=True)
@@ -90,14 +93,14 @@ class Screen:
 
     def _draw(self) -> RenderableType:
         progress = self.progress
-        parts: list[RenderableType] = [_bar(progress)]
+        parts: list[RenderableType] = [_bar(progress, self.console.width - LEFT_OF_DETAIL)]
         if progress.sent:
             parts += [Text(_counts(progress), style="dim"), Text()]
-            parts.append(_arrivals(progress.seen, max(1, min(10, self.console.height - 8))))
+            parts.append(_arrivals(progress.seen, max(1, min(10, self.console.height - 8)), self.console.width))
         return Group(*parts)
 
 
-def _bar(progress: Progress) -> RenderableType:
+def _bar(progress: Progress, detail_chars: int) -> RenderableType:
     row = Table.grid(padding=(0, 1))
     row.add_column(width=24, no_wrap=True)
     row.add_column(width=BAR_WIDTH)
@@ -107,17 +110,20 @@ def _bar(progress: Progress) -> RenderableType:
         complete_style="cyan", finished_style="cyan", pulse_style="cyan",
     )  # fmt: skip
     count = f"{progress.done:,} / {progress.total:,}" if progress.total else ""
-    row.add_row(Text(progress.stage, style="bold"), bar, Text(f"{count}  {progress.detail}".strip(), style="dim"))
+    detail = Text(f"{count}  {progress.detail}".strip(), style="dim")
+    detail.truncate(max(0, detail_chars), overflow="ellipsis")
+    row.add_row(Text(progress.stage, style="bold"), bar, detail)
     return row
 
 
-def _arrivals(seen: Seen, rows: int) -> RenderableType:
+def _arrivals(seen: Seen, rows: int, width: int) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=False)
-    table.add_column("delivered", no_wrap=True)
-    table.add_column("rule", style="cyan", no_wrap=True)
-    table.add_column("to", no_wrap=True)
-    table.add_column("what", no_wrap=True, overflow="ellipsis", max_width=SUBJECT_CHARS)
-    table.add_column("after", justify="right", no_wrap=True)
+    # Fixed widths: a table that breathes with its rows is hard to read.
+    table.add_column("at", no_wrap=True, width=8)
+    table.add_column("rule", style="cyan", no_wrap=True, width=14)
+    table.add_column("delivered to", no_wrap=True, width=23)
+    table.add_column("what", no_wrap=True, width=max(8, min(SUBJECT_CHARS, width - LEFT_OF_WHAT)))
+    table.add_column("after", justify="right", no_wrap=True, width=7)
     for item in list(seen.latest)[-rows:]:
         table.add_row(_clock(item.at_ms), item.rule, _to(item), what(item), _after(item.latency_ms))
     return table
@@ -157,7 +163,7 @@ def _to(item: Item) -> str:
 
 
 def _clock(at_ms: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at_ms / 1000)) + f".{at_ms % 1000:03d}"
+    return time.strftime("%H:%M:%S", time.localtime(at_ms / 1000))
 
 
 def _after(latency_ms: int) -> str:

@@ -33,7 +33,8 @@ class Sender:
 
     def __init__(self, url: str, stop: Event, is_alive: Callable[[], bool], clock: Callable[[], int]) -> None:
         """`is_alive`: whether the stack still runs, asked when there is no answer."""
-        self._client = httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT_S)
+        # A proxy of the environment has no business between two programs of one machine.
+        self._client = httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT_S, trust_env=False)
         self._stop, self._is_alive, self._clock = stop, is_alive, clock
         self.unanswered = 0
 

@@ -41,7 +41,7 @@ class SinkWatch:
     def __init__(self, sink_url: str, seen: Seen) -> None:
         self._url, self._seen = sink_url, seen
         self._stop = threading.Event()
-        self._client = httpx.Client(timeout=WAIT_S + 5)
+        self._client = httpx.Client(timeout=WAIT_S + 5, trust_env=False)
         self._after = self._last()
         self._lines = msgspec.json.Decoder(Item)
         self._thread = threading.Thread(target=self._run, name="sink-watch", daemon=True)

@@ -1,0 +1,78 @@
+"""The proof finds every kind of difference; each is planted once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from cli.demo.acts import Planned
+from cli.demo.facts import Facts, percentile
+from cli.demo.reconcile import Check, reconcile
+from tests.unit.demo.demo_builders import books, event, facts_of, node
+
+EVENTS = [
+    event("e1", "user_id:a", "anonymous_id:1"),
+    event("e2", "anonymous_id:2"),
+    event("e3", "user_id:a", "anonymous_id:2", order=("o1", 1_500)),
+]
+OTHERS = [event("e4", "user_id:b")]
+
+
+def differences(facts: Facts, events: list[Planned] | None = None) -> str:
+    written = books(*(EVENTS + OTHERS if events is None else events))
+    checks: list[Check] = reconcile(written, written.accounts(), facts, node)
+    return "\n".join(line for check in checks for line in check.differences)
+
+
+@pytest.fixture
+def facts() -> Facts:
+    return facts_of({"A": EVENTS, "B": OTHERS}, merged=["A2"])
+
+
+def test_when_everything_is_right_nothing_differs(facts: Facts) -> None:
+    assert differences(facts) == ""
+
+
+Change = Callable[[Facts], Facts]
+PLANTED: list[tuple[str, Change]] = [
+    ("1 acknowledged but not in ClickHouse: e1", lambda f: replace(f, events=f.events[1:])),
+    ("1 in ClickHouse more than once: e1", lambda f: replace(f, events=[*f.events, f.events[0]])),
+    ("1 in ClickHouse but never acknowledged: e9",
+     lambda f: replace(f, events=[*f.events, {**f.events[0], "event_id": "e9"}])),
+    ("1 with another amount than was sent: e3",
+     lambda f: replace(f, events=[{**e, "amount_minor": e["amount_minor"] // 100} for e in f.events])),
+    ("1 people that were not merged", lambda f: replace(f, nodes=f.nodes | {node("anonymous_id:2"): "A2"})),
+    ("1 customers that hold several people: A", lambda f: replace(f, nodes=f.nodes | {node("user_id:b"): "A"})),
+    ("1 identifiers that nobody has: user_id:b",
+     lambda f: replace(f, nodes={name: owner for name, owner in f.nodes.items() if owner == "A"})),
+    ("1 identifiers that the demo did not send: x", lambda f: replace(f, nodes=f.nodes | {"x": "A"})),
+    ("1 customers merged away more than once: A2", lambda f: replace(f, changes=[*f.changes, f.changes[-1]])),
+    ("0 merges announced, 1 customers merged away", lambda f: replace(f, changes=f.changes[:-1])),
+    ("1 profiles that differ: anonymous_id:1: expected (events, orders, net in fen) (3, 1, 1500), got (3, 2, 1500)",
+     lambda f: replace(f, profiles=[{**f.profiles[0], "frequency": 2}, f.profiles[1]])),
+    ("user_id:b has no profile", lambda f: replace(f, profiles=f.profiles[:1])),
+    ("1 triggers that fired twice: t1", lambda f: replace(f, triggers=f.triggers * 2)),
+    ("1 triggers whose deliveries are not all done: t1 (1 of 2)", lambda f: replace(f, deliveries=f.deliveries[:1])),
+    ("1 triggers whose deliveries are not all done: t1 (0 of 2)",
+     lambda f: replace(f, deliveries=[{**d, "status": "sending"} for d in f.deliveries])),
+    ("1 deliveries listed twice: d1", lambda f: replace(f, deliveries=[*f.deliveries, f.deliveries[0]])),
+    ("1 triggers with deliveries that ClickHouse does not have: t1", lambda f: replace(f, triggers=[])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "change"), PLANTED, ids=[said.partition(":")[0] for said, _ in PLANTED])
+def test_a_planted_difference_is_named(facts: Facts, said: str, change: Change) -> None:
+    assert said in differences(change(facts))
+
+
+def test_many_differences_are_counted_and_five_are_shown() -> None:
+    events = [event(f"e{n}", f"user_id:{n}") for n in range(9)]
+    facts = facts_of({f"C{n}": [one] for n, one in enumerate(events)})
+    said = differences(replace(facts, events=[]), events)
+    assert "9 acknowledged but not in ClickHouse: e0, e1, e2, e3, e4 and 4 more" in said
+
+
+def test_percentiles_are_the_nearest_rank() -> None:
+    ordered = list(range(1, 101))
+    assert [percentile(ordered, share) for share in (0.5, 0.95, 0.99)] == [50, 95, 99]
+    assert [percentile([7], share) for share in (0.5, 0.95, 0.99)] == [7, 7, 7]
