@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import customers, docs, rebase, rules, stack
+from cli import customers, dead, docs, identity, rebase, rejected, rules, stack
 from cli.bench.command import bench
 from cli.demo.command import demo
 from cli.replay.command import replay
@@ -11,6 +11,9 @@ from cli.resolve import resolve_command
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
 app.add_typer(rules.app, name="rules")
+app.add_typer(rejected.app, name="rejected")
+app.add_typer(dead.app, name="dead")
+app.add_typer(identity.app, name="identity")
 stack.register(app)
 app.command()(rebase.rebase)
 customers.register(app)
