@@ -20,10 +20,12 @@ from services.notify.core.model import Delivery, delivery_record
 from services.notify.core.plan import Malformed, Routes, plan, read_trigger
 from services.notify.core.retry import POLICIES
 from services.notify.core.templates import Templates
+from services.notify.handler.pace import Pace
 from services.notify.handler.persist import Persistence
 
 # Triggers between two looks at the event loop: planning one costs about 0.2 ms, and sends wait meanwhile.
 YIELD_EVERY = 16
+ROUND_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Intake:
         self._planner, self._store, self._persistence = planner, store, persistence
         self._publish, self._on_accepted, self._batch_max = publish, on_accepted, batch_max
         self._queue: asyncio.Queue[Incoming] = asyncio.Queue(maxsize=4 * batch_max)
+        self._pace = Pace(ROUND_S)
         self._log = limited(get_logger())
 
     async def put(self, incoming: Incoming) -> None:
@@ -88,6 +91,7 @@ class Intake:
         """Accept batches until cancelled; a batch that was begun is repeated, never skipped."""
         while True:
             batch = [await self._queue.get()]
+            await self._pace.wait()
             while len(batch) < self._batch_max and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await self.accept(batch)

@@ -19,10 +19,12 @@ from services.notify.core import breaker, retry
 from services.notify.core.model import Delivery, Outcome, Result, Status, delivery_record
 from services.notify.core.retry import Policy, Step
 from services.notify.handler.marker import Marker
+from services.notify.handler.pace import Pace
 from services.notify.handler.persist import Persistence
 
 # Another replica may have queued something for this destination; our own additions wake the lane at once.
 POLL_S = 1.0
+ROUND_S = 0.005
 # A provider may ask one message to wait for a day; believing it for all others would let a typo stop a destination.
 LONGEST_PAUSE_MS = 3_600_000
 
@@ -65,6 +67,8 @@ class Lane:
         self._runner: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._pace = Pace(ROUND_S)
+        self._is_full = False  # more could have been claimed but for our own limits: the next end of a send matters
         self._stopping = False
         self._log = limited(get_logger())
 
@@ -80,6 +84,7 @@ class Lane:
     async def run(self) -> None:
         """Work until stop()."""
         while not self._stopping:
+            await self._pace.wait()
             self._wake.clear()
             wait_s = await self._context.persistence.call("claim", self._round)
             if wait_s > 0 and not self._stopping:
@@ -108,6 +113,7 @@ class Lane:
         free = self._limits.concurrency - len(self._tasks)
         blocked_ms = max(self._paused_until_ms, self.breaker.open_until_ms) - now_ms
         wanted = breaker.permitted(self.breaker, free, now_ms) if self._paused_until_ms <= now_ms else 0
+        self._is_full = wanted <= 0
         if wanted <= 0:
             return min(POLL_S, blocked_ms / 1_000) if blocked_ms > 0 else POLL_S
         claimed, due_in_ms = await context.store.claim(self.name, wanted, self._limits.lease_ms, self._limits.rate)
@@ -116,13 +122,15 @@ class Lane:
             task = asyncio.create_task(self._deliver(item))
             self._tasks.add(task)
             task.add_done_callback(self._done)
-        if len(claimed) == wanted:
+        self._is_full = len(claimed) == wanted
+        if self._is_full:
             return 0
         return POLL_S if due_in_ms < 0 else min(POLL_S, max(due_in_ms, 1) / 1_000)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self.wake()
+        if self._is_full:
+            self.wake()
         if not task.cancelled() and task.exception() is not None:
             # Its lease will run out and it is looked at again; that is what a crash of the process would do.
             self._log.error("delivery.crashed", destination=self.name, error=repr(task.exception())[:300])

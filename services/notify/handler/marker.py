@@ -6,9 +6,11 @@ One call an outcome would need a connection each, and under load the pool ran dr
 import asyncio
 
 from services.notify.adapters.store import Mark, Store
+from services.notify.handler.pace import Pace
 from services.notify.handler.persist import Persistence
 
 BATCH_MAX = 200
+ROUND_S = 0.005
 
 
 class Marker:
@@ -17,6 +19,7 @@ class Marker:
     def __init__(self, store: Store, persistence: Persistence) -> None:
         self._store, self._persistence = store, persistence
         self._waiting: list[tuple[Mark, asyncio.Future[bool]]] = []
+        self._pace = Pace(ROUND_S)
         self._task: asyncio.Task[None] | None = None
 
     async def mark(self, mark: Mark) -> bool:
@@ -29,6 +32,7 @@ class Marker:
 
     async def _work(self) -> None:
         while self._waiting:
+            await self._pace.wait()
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             marks = [mark for mark, _ in batch]
             flags = await self._persistence.call("store", lambda marks=marks: self._store.settle(marks))  # type: ignore[misc]

@@ -13,12 +13,15 @@ from services.chassis.failpoints import fp
 from services.chassis.records import Output
 from services.notify import metrics
 from services.notify.adapters.store import Store, Waiting
+from services.notify.handler.pace import Pace
 from services.notify.handler.persist import Persistence
 
 TOPIC = "deliveries"
 CHUNK = 200
 # Another replica may have finished a delivery of our partitions; our own wake the relay at once.
 POLL_S = 0.25
+# Nobody waits for these records as one waits for a message; each round costs two round trips and a produce.
+ROUND_S = 0.03
 
 
 class Publisher(Protocol):
@@ -38,6 +41,7 @@ class Relay:
         """owned: partitions this replica relays now."""
         self._store, self._publisher, self._persistence, self._owned = store, publisher, persistence, owned
         self._acknowledged: dict[int, int] = {}
+        self._pace = Pace(ROUND_S)
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -47,6 +51,7 @@ class Relay:
     async def run(self) -> None:
         """Relay until cancelled."""
         while True:
+            await self._pace.wait()
             self._wake.clear()
             if await self._persistence.call("relay", self.round):
                 continue
