@@ -384,6 +384,11 @@ for _, e in ipairs(events) do
 end
 
 -- 4. write, position last -----------------------------------------------------------------------------------------
+-- A script is not undone when a command fails: everything is packed before the first write.
+local entry = ''
+if #out > 0 or #others > 0 then
+  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others})
+end
 local sets, dels = {}, {}
 for id, c in pairs(ident_new) do
   sets[#sets + 1] = tag .. ':i:' .. id
@@ -405,10 +410,6 @@ for bucket, list in pairs(seen_new) do
   redis.call('SADD', tag .. ':seen', bucket)
 end
 redis.call('HSET', tag .. ':counters', 'g', g, 'created', created)
-local entry = ''
-if #out > 0 or #others > 0 then
-  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others})
-end
 redis.call('HSET', KEYS[1], 'has_entry', entry ~= '' and '1' or '0')
 commit(KEYS[1], KEYS[2], ARGV[2], ARGV[4], ARGV[6], tonumber(ARGV[5]), entry, ARGV[8])
 return {'OK', entry, duplicates, dropped}
