@@ -21,6 +21,8 @@ from services.profile.core.state import Thresholds
 from services.profile.core.timers import next_due_ms
 
 SERVICE = "profile"
+KINDS = frozenset((b"event", b"give", b"take", b"erase"))
+FOREIGN = "its key or its headers kind, n and src are none that identity writes: not written by identity"
 SWEEP_COUNT = 100
 # Not the canonical encoder: numbers are keys here, and only parts must give equal bytes for equal content.
 _encode = msgspec.msgpack.Encoder().encode
@@ -35,15 +37,14 @@ class Cache:
         self._limit = limit
         self._items: OrderedDict[str, bytes | None] = OrderedDict()
 
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Those of the names that must be loaded."""
-        absent = []
+    def known(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """Those of the names that need not be loaded (None: known not to exist)."""
+        found = {}
         for name in names:
             if name in self._items:
-                self._items.move_to_end(name)  # or it might be forgotten in favour of its own batch
-            else:
-                absent.append(name)
-        return absent
+                self._items.move_to_end(name)
+                found[name] = self._items[name]
+        return found
 
     def put(self, name: str, value: bytes | None) -> None:
         """Remember a value (None: known not to exist); the oldest ones are forgotten."""
@@ -51,10 +52,6 @@ class Cache:
         self._items.move_to_end(name)
         if len(self._items) > self._limit:
             self._items.popitem(last=False)
-
-    def get(self, name: str) -> bytes | None:
-        """The bytes; the name must have been put before and not been missing since."""
-        return self._items[name]
 
 
 class Batch:
@@ -86,10 +83,9 @@ class ProfileHandler:
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
         """See PartitionHandler. Raises Fatal when a customer's log contradicts itself."""
-        takes = [r for r in records if r.headers.get("kind") == b"take"]
-        names = list(dict.fromkeys([*(r.key.decode() for r in records), *ticks, *self._waits]))
+        mine = [record for record in records if _is_of_identity(record)]
         try:
-            handed_over = self._load(names, takes)
+            handed_over = self._handed_over([r for r in mine if r.headers["kind"] == b"take"])
         except Poison as error:
             raise Fatal(
                 f"touchpoints.resolved partition {self._slot.partition}: a take cannot be read: {error}"
@@ -97,10 +93,14 @@ class ProfileHandler:
         ready = [name for name, key in self._waits.items() if key in handed_over]
         if not records and not ticks and not ready:
             return None
+        self._load(list(dict.fromkeys([*(r.key.decode() for r in mine), *ticks, *ready])))
         context = Context(now_ms, self._config, self._thresholds(), self.give_key, self._decode_held, handed_over)
         batch = Batch(context)
+        if len(mine) < len(records):
+            foreign = [record for record in records if not _is_of_identity(record)]
+            batch.dead += [dead_letter(record, SERVICE, FOREIGN, self._partitions) for record in foreign]
         try:
-            self._work(batch, records, ticks, ready)
+            self._work(batch, mine, ticks, ready)
         except (log.LogError, Poison) as error:  # a hand-over that cannot be read must never be skipped
             raise Fatal(f"touchpoints.resolved partition {self._slot.partition}: {error}") from error
         return self._decision(batch, now_ms)
@@ -112,10 +112,6 @@ class ProfileHandler:
             batch.facts += [(name, fact) for fact in facts]
         metrics.TICKS.inc(len(ticks))
         for record in records:
-            if not {"kind", "n", "src"} <= record.headers.keys():
-                error = "headers kind, n and src are missing: not written by identity"
-                batch.dead.append(dead_letter(record, SERVICE, error, self._partitions))
-                continue
             name = record.key.decode()
             state = self._state(batch, name)
             if log.accept(state, int(record.headers["n"]), self._hold(batch, record)):
@@ -157,11 +153,15 @@ class ProfileHandler:
         """The immutable key of a hand-over: in the giver's slot, which writes it."""
         return Slot(SERVICE, partition_of(giver.encode(), self._partitions)).key("give", f"{handoff_id}:{to_id}")
 
-    def _load(self, names: list[str], takes: list[Record]) -> dict[str, Handover]:
+    def _load(self, names: list[str]) -> None:
+        """The states a batch works on; apart from the cache, which may be smaller than a batch."""
         self._decoded: dict[tuple[str, int], LogRecord] = {}
-        missing = self._cache.missing(names)
-        for name, value in zip(missing, self._store.get_many([self._key(name) for name in missing]), strict=True):
-            self._cache.put(name, value)
+        self._loaded = self._cache.known(names)
+        missing = [name for name in names if name not in self._loaded]
+        self._loaded.update(zip(missing, self._store.get_many([self._key(name) for name in missing]), strict=True))
+
+    def _handed_over(self, takes: list[Record]) -> dict[str, Handover]:
+        """Hand-overs that are there, of those that these records take and of those that somebody waits for."""
         wanted: dict[str, None] = {}
         for record in takes:
             raw = self._reader.read(record.key.decode(), 0, Held("take", "", "", record.value or b""))
@@ -180,7 +180,7 @@ class ProfileHandler:
     def _state(self, batch: Batch, name: str) -> CustomerState:
         state = batch.states.get(name)
         if state is None:
-            raw = self._cache.get(name) if name not in batch.ended else None
+            raw = self._loaded[name] if name not in batch.ended else None
             state = batch.states[name] = _states.decode(raw) if raw is not None else CustomerState()
         return state
 
@@ -253,6 +253,13 @@ class ProfileHandler:
         if self._sweep_cursor == 0:
             self._swept_version = thresholds.version
         return names
+
+
+def _is_of_identity(record: Record) -> bool:
+    headers = record.headers
+    return (
+        headers.get("kind") in KINDS and headers.get("n", b"").isdigit() and "src" in headers and record.key.isascii()
+    )
 
 
 def _by_slot(keys: Iterable[str]) -> Iterable[list[str]]:
