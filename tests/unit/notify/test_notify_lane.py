@@ -171,7 +171,10 @@ async def test_a_dead_destination_trips_its_breaker_and_uses_up_no_attempts(benc
     lane = bench.open(sender, limits=Limits(1, 5.0, LEASE_MS))
     await bench.accept(*(delivery(f"d{n}") for n in range(10)))
     bench.tick(0)
-    await until(lambda: state_of(lane.breaker, bench.clock()) is State.OPEN, "the breaker opens")
+    await until(
+        lambda: state_of(lane.breaker, bench.clock()) is State.OPEN and not lane._tasks,
+        "the breaker opens, and what was under way is marked",
+    )
     assert len(sender.sent) == 3
     sender.answers = [ok()]
     bench.tick(60_000)
