@@ -72,8 +72,8 @@ def _identity(accounts: list[Account], facts: Facts, node_of: Callable[[str], st
     born = {row["customer_id"] for row in facts.changes if row["kind"] in ("linked", "merged")} | set(merged)
     left = len(born) - len(accounts)
     return Check(
-        f"{len(accounts):,} customers, as the demo's own union-find has them; {len(merged):,} merges,"
-        f" which is the {len(born):,} customers that were ever begun less those",
+        f"{len(accounts):,} customers, exactly those of the demo's own union-find: {len(born):,} were begun,"
+        f" {len(merged):,} merged into another",
         (
             *_some("people that were not merged", split),
             *_some("customers that hold several people", (name for name, count in owners.items() if count > 1)),

@@ -55,7 +55,7 @@ def show(report: Report, console: Console) -> None:
         _title(report), _events_and_customers(report, console), _stages_and_tags(report.facts, console),
         _triggers(report.facts, console), _latency(report), _proof(report),
     ):  # fmt: skip
-        console.print(Padding(part, (1, 0, 0, 1)))
+        console.print(Padding(part, (1, 0, 0, 1), expand=False))
     for title, pairs in (("Where things are", report.places), ("What to try next", report.try_next)):
         console.print(f"\n {title}", style="bold")
         width = max(len(name) for name, _ in pairs)
@@ -90,7 +90,7 @@ def _events_and_customers(report: Report, console: Console) -> RenderableType:
     kinds = Counter(row["kind"] for row in facts.changes)
     customers = _table("Customers", "")
     customers.add_row("identifiers seen", _n(len(facts.nodes)))
-    customers.add_row("begun", _n(len(facts.profiles) + kinds["merged"]))
+    customers.add_row("ever begun", _n(len(facts.profiles) + kinds["merged"]))
     customers.add_row("merged into another", _n(kinds["merged"]))
     customers.add_row("customers now", _n(len(facts.profiles)))
     if kinds["conflict"] or kinds["blocked"]:
