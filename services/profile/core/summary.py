@@ -5,6 +5,10 @@ import msgspec
 from services.profile.core.state import Conclusion, Json, Part, Rfm, View
 
 _JSON = msgspec.json.Encoder(order="deterministic")
+# A record must fit into a batch of the broker (1 MiB), or its partition could never go on. Lower: large but honest
+# profiles lose fields that rules ask for. Higher: no room for the event's own properties and the hand-over's nodes.
+MAX_SHOWN_BYTES = 400_000
+MAX_SHOWN_IDENTIFIERS = 500
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -44,29 +48,32 @@ def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm)
     first_seen, last_seen}
     """
     r, f, m = rfm.r, rfm.f, rfm.m
-    return _JSON.encode(
-        _Profile(
-            customer_id,
-            traits_of(view.parts),
-            {name: _Tag(tag.since_ms, tag.reason) for name, tag in conclusion.tags.items()},
-            conclusion.stage,
-            conclusion.stage_since_ms,
-            _Rfm(
-                rfm.recency_days,
-                rfm.frequency,
-                rfm.monetary_minor,
-                rfm.currency,
-                r,
-                f,
-                m,
-                r + f + m,
-                rfm.thresholds_version,
-            ),
-            counts_of(view.parts),
-            view.first_ms,
-            view.last_ms,
-        )
+    profile = _Profile(
+        customer_id,
+        traits_of(view.parts),
+        {name: _Tag(tag.since_ms, tag.reason) for name, tag in conclusion.tags.items()},
+        conclusion.stage,
+        conclusion.stage_since_ms,
+        _Rfm(
+            rfm.recency_days,
+            rfm.frequency,
+            rfm.monetary_minor,
+            rfm.currency,
+            r,
+            f,
+            m,
+            r + f + m,
+            rfm.thresholds_version,
+        ),
+        counts_of(view.parts),
+        view.first_ms,
+        view.last_ms,
     )
+    encoded = _JSON.encode(profile)
+    if len(encoded) > MAX_SHOWN_BYTES:
+        profile.traits, profile.counts = _bounded(profile.traits), _bounded(profile.counts)
+        encoded = _JSON.encode(profile)
+    return encoded
 
 
 def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, object]:
@@ -74,6 +81,10 @@ def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, o
 
     customer_id, rev, n, deleted, nodes and updated_at are the caller's.
     """
+    traits = traits_of(view.parts)
+    encoded_traits = _JSON.encode(traits)
+    if len(encoded_traits) > MAX_SHOWN_BYTES:
+        encoded_traits = _JSON.encode(_bounded(traits))
     return {
         "first_seen": view.first_ms,
         "last_seen": view.last_ms,
@@ -85,8 +96,8 @@ def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, o
                 for name, tag in sorted(conclusion.tags.items())
             ]
         ),
-        "traits": _JSON.encode(traits_of(view.parts)),
-        "identifiers": sorted({text for part in view.parts for text in part.identifiers}),
+        "traits": encoded_traits,
+        "identifiers": sorted({text for part in view.parts for text in part.identifiers})[:MAX_SHOWN_IDENTIFIERS],
         "recency_days": rfm.recency_days,
         "frequency": rfm.frequency,
         "monetary_minor": rfm.monetary_minor,
@@ -97,6 +108,16 @@ def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, o
         "thresholds_version": rfm.thresholds_version,
         "events": view.events,
     }
+
+
+def _bounded(fields: dict[str, Json]) -> dict[str, Json]:
+    """The first fields by name that together take at most half of MAX_SHOWN_BYTES; a larger one is passed over."""
+    kept, left = {}, MAX_SHOWN_BYTES // 2
+    for name, value in sorted(fields.items()):
+        size = len(_JSON.encode((name, value)))
+        if size <= left:
+            kept[name], left = value, left - size
+    return kept
 
 
 def traits_of(parts: tuple[Part, ...]) -> dict[str, Json]:

@@ -39,6 +39,15 @@ def event(customer: str, n: int, node: str = "phone:1") -> Record:
     return Record(TOPIC, 0, n, customer.encode(), value, headers, NOW_MS)
 
 
+def identify(customer: str, n: int, traits: dict[str, str], *identifiers: str) -> Record:
+    record = event(customer, n)
+    touchpoint = TOUCHPOINT.decode(record.value)
+    touchpoint |= {"traits": json.dumps(traits).encode(), "type": "identify", "name": f"{n:0200}"}
+    record.value = TOUCHPOINT.encode(touchpoint | {"identifiers": list(identifiers) or touchpoint["identifiers"]})
+    record.headers["node"] = (identifiers or ("phone:1",))[0].encode()
+    return record
+
+
 def take(customer: str, n: int, value: bytes | None = None) -> Record:
     fields = {"kind": "take", "customer_id": customer, "n": n, "cause": "1.0.9.0", "accepted_at": 1}
     value = value if value is not None else LOG.encode({**fields, "handoff_id": "1.0.9.0", "from_id": "giver"})
@@ -91,3 +100,15 @@ def test_the_hand_over_key_lies_in_the_givers_slot() -> None:
     assert one.give_key("giver", "1.0.9.0", "anna") == Slot("profile", partition_of(b"giver", 8)).key(
         "give", "1.0.9.0:anna"
     )
+
+
+def test_no_output_is_larger_than_the_broker_takes() -> None:
+    """Whatever a source writes into traits, names and identifiers: the partition must be able to go on."""
+    long = "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 10_000
+    records = [identify("anna", n, {f"trait {n}": long}, f"device_id:{n:0250}") for n in range(1, 400)]
+    outputs = decide(handler(FakeLedger(), {}), *records, event("anna", 400)).outputs
+    assert {output.topic for output in outputs} == {"profile.changes", "profiles"}
+    assert max(len(output.value or b"") for output in outputs) < 900_000
+    last = json.loads(Codec("profile_change").decode(outputs[-2].value)["profile"])
+    assert 5 < len(last["traits"]) < 10
+    assert last["traits"].keys() == set(sorted(f"trait {n}" for n in range(1, 400))[: len(last["traits"])])
