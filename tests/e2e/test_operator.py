@@ -1,0 +1,87 @@
+"""What an operator does by hand, on the whole stack: look at what was refused, mend it, correct who is whom."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from cli.publish import partitions_of, publish
+from services.chassis.ids import partition_of
+from services.chassis.records import Output
+from services.chassis.testing.waiting import wait_for
+from tests.e2e.conftest import RunningStack
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def send(stack: RunningStack, *events: dict[str, Any]) -> httpx.Response:
+    return httpx.post(f"{stack.ingest_url}/v1/batch", json={"batch": list(events)}, auth=("local", ""), timeout=30)
+
+
+def resolve(stack: RunningStack, *identifiers: str) -> list[str | None]:
+    lines = stack.must("resolve", stdin="\n".join(identifiers)).splitlines()
+    return [json.loads(line)["customer_id"] for line in lines]
+
+
+def test_a_refused_event_is_seen_mended_and_arrives_once(running_stack: RunningStack) -> None:
+    broken = {"type": "track", "event": "Sales Visit Logged", "userId": "null", "messageId": "mend-1"}
+    assert send(running_stack, broken).status_code == 400
+    (shown,) = [
+        one
+        for line in running_stack.must("rejected", "--json", "--limit", "50").splitlines()
+        if "mend-1" in (one := json.loads(line))["raw"]
+    ]
+    assert {reason["code"] for reason in shown["reasons"]} == {"identifier_placeholder", "identifier_missing"}
+    assert shown["source"] == "local"
+    resend = ("rejected", "resend", "--id", shown["id"])
+    assert "accepted" in running_stack.must(*resend, "--edit", "userId=mended")
+    assert "were sent again before" in running_stack.must(*resend)
+    running_stack.settle()
+    found = running_stack.query("SELECT name, count() FROM events WHERE event_id = 'mend-1' GROUP BY name")
+    assert found == [("Sales Visit Logged", 1)]
+
+
+def test_a_dead_letter_is_seen_and_put_back(running_stack: RunningStack) -> None:
+    """Bytes that no version of identity reads: they come back as a second letter, which is all that can be asked."""
+    bootstrap = running_stack.environ["TOUCHSTREAM_KAFKA_BOOTSTRAP"]
+    key = b"user_id:" + b"0" * 32
+    partition = partition_of(key, partitions_of(bootstrap, "touchpoints"))
+    publish(bootstrap, [Output("touchpoints", partition, key, b"\x00\xffgarbage")])
+
+    def letters() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in running_stack.must("dead", "--json", "--service", "identity").splitlines()]
+
+    wait_for(lambda: len(letters()) == 1, "identity gave it up", 60)
+    (letter,) = letters()
+    assert (letter["topic"], letter["partition"], letter["key"]) == ("touchpoints", partition, key.decode())
+    assert letter["value_base64"] == "AP9nYXJiYWdl"
+    assert "back into touchpoints" in running_stack.must("dead", "resend", "--id", letter["id"])
+    assert "were sent again before" in running_stack.must("dead", "resend", "--id", letter["id"])
+    wait_for(lambda: len(letters()) == 2, "identity gave it up once more", 60)
+
+
+def test_unlink_parts_and_erase_forgets(running_stack: RunningStack) -> None:
+    send(
+        running_stack,
+        {"type": "identify", "userId": "op-1", "anonymousId": "op-a1", "messageId": "op-1"},
+        {"type": "track", "event": "Viewed", "anonymousId": "op-a2", "messageId": "op-2"},
+        {"type": "identify", "userId": "op-1", "anonymousId": "op-a2", "messageId": "op-3"},
+    )
+    running_stack.settle()
+    user, first, second = resolve(running_stack, "user_id:op-1", "anonymous_id:op-a1", "anonymous_id:op-a2")
+    assert user == first == second
+
+    assert f"parted from {user}" in running_stack.must("identity", "unlink", "anonymous_id:op-a2", "--yes")
+    user, first, second = resolve(running_stack, "user_id:op-1", "anonymous_id:op-a1", "anonymous_id:op-a2")
+    assert user == first != second
+    assert "nothing changed" in running_stack.must("identity", "unlink", "anonymous_id:op-a2", "--yes")
+
+    # Asked without an answer, nothing happens.
+    running_stack.must("identity", "erase", "user_id:op-1", stdin="n\n", code=1)
+    assert resolve(running_stack, "user_id:op-1") == [user]
+    assert f"customer {user} erased" in running_stack.must("identity", "erase", "user_id:op-1", "--yes")
+    assert resolve(running_stack, "user_id:op-1", "anonymous_id:op-a1", "anonymous_id:op-a2") == [None, None, second]
+    running_stack.must("identity", "erase", "user_id:op-1", "--yes", code=1)
+    running_stack.settle()
+    assert running_stack.query(f"SELECT count() FROM customers WHERE customer_id = '{user}'") == [(0,)]
