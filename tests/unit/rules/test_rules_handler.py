@@ -272,7 +272,7 @@ def test_a_record_that_killed_the_process_is_put_aside_even_when_no_rule_cares(w
 
 def test_a_state_of_another_version_stops_the_service_with_advice(world: World) -> None:
     world.data[Slot("rules", 0).key("c", ANNA)] = pack({}).replace(b"\x01", b"\x09", 1)
-    with pytest.raises(Fatal, match=r"rules partition 0: rules state of version 9.*rebuild"):
+    with pytest.raises(Fatal, match=r"rules partition 0: rules state of version 9.*restore Redis"):
         world.decide(0, [event(ANNA, "Bought")])
 
 
