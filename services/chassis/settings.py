@@ -42,8 +42,9 @@ class SharedSettings(BaseModel):
     schema_registry_url: str = Field("", description="Confluent-compatible Schema Registry; empty: ids from schemas/")
     partitions: int = Field(64, ge=1, le=1024, description="partitions of every topic; fixed when a deployment starts")
     identifier_key: SecretStr = Field(
-        SecretStr("touchstream-local"), description="secret that keys identifier digests (16 to 64 bytes)"
-    )
+        SecretStr("touchstream-local"), min_length=16, max_length=64,
+        description="secret that keys identifier digests (16 to 64 bytes)",
+    )  # fmt: skip
     time_zone: str = Field("Asia/Shanghai", description="IANA zone of business days")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
     ops_host: str = Field("127.0.0.1", description="address that /metrics, /healthz and /readyz listen on")
