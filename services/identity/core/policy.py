@@ -37,9 +37,9 @@ class Policy:
     by_code: Mapping[int, str] = field(default_factory=dict)
 
     def is_blocked(self, kind: str, value: str) -> bool:
-        """True for a value that must never identify anybody, and for a kind the policy does not know."""
+        """True for a value that must never identify anybody (an empty one too), and for a kind nobody knows."""
         known = self.kinds.get(kind)
-        return known is None or value in known.blocked
+        return known is None or not value or value in known.blocked
 
 
 def parse_policy(raw: object) -> Policy:
@@ -78,6 +78,8 @@ def _kind(name: str, body: Mapping[str, object], problems: list[str]) -> Kind:
     if not isinstance(blocked, list):
         problems.append(f"kinds.{name}.blocked: expected a list of values")
         blocked = []
+    if not isinstance(body.get("known", False), bool):
+        problems.append(f"kinds.{name}.known: expected true or false, got {body['known']!r}")
     known = {"code", "limit", "known", "blocked"}
     problems += [
         f"kinds.{name}.{key}: unknown key, expected one of {sorted(known)}" for key in body if key not in known

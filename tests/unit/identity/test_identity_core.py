@@ -1,0 +1,106 @@
+"""What a touchpoint asks of the graph, and what the graph's answer says."""
+
+import struct
+from collections.abc import Sequence
+
+import msgpack
+import pytest
+
+from services.identity.core import decisions as d
+from services.identity.core.links import MAX_IDENTIFIERS, POISON, Asked, Request, UnusableError, ask
+from services.identity.core.policy import parse_policy
+
+POLICY = parse_policy(
+    {"kinds": {"user_id": {"code": 1}, "phone": {"code": 4, "blocked": ["+86"]}, "device_id": {"code": 7}}}
+)
+A, B = b"a" * 16, b"b" * 16
+X, Y = b"\x01" + b"x" * 16, b"\x04" + b"y" * 16
+
+
+def encode(identifier: str) -> bytes:
+    return identifier.encode().ljust(17, b".")
+
+
+def asked(identifiers: Sequence[str], kind: str = "track", source: str = "shop", event_id: str = "e1") -> Asked:
+    return ask(kind, source, event_id, identifiers, 2, POLICY, encode)
+
+
+def test_usable_identifiers_stay_in_their_order_once_each() -> None:
+    found = asked(["user_id:1", "phone:2", "fax:3", "phone:+86", "phone:", "phone:2", "device_id:4"])
+    assert found.identifiers == [encode("user_id:1"), encode("phone:2"), encode("device_id:4")]
+    assert found.flags == 2
+
+
+@pytest.mark.parametrize("identifiers", [[], ["fax:3"], ["phone:+86"], ["phone:"], ["no kind"], [""]])
+def test_nobody_to_identify_is_unusable(identifiers: list[str]) -> None:
+    with pytest.raises(UnusableError, match=f"none of its {len(identifiers)} identifiers"):
+        asked(identifiers)
+
+
+def test_more_identifiers_than_anybody_has_are_left_out() -> None:
+    assert len(asked([f"device_id:{i}" for i in range(100)]).identifiers) == MAX_IDENTIFIERS
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_"), [("track", Request.EVENT), ("alias", Request.EVENT), ("unlink", Request.UNLINK),
+                           ("erase", Request.ERASE)]
+)  # fmt: skip
+def test_the_type_says_what_is_asked(kind: str, request_: Request) -> None:
+    assert asked(["user_id:1"], kind).request is request_
+
+
+def test_message_ids_count_per_source() -> None:
+    same = asked(["user_id:1"]).message
+    assert asked(["phone:2"], "page").message == same
+    others = {asked(["user_id:1"], source="crm").message, asked(["user_id:1"], event_id="e2").message}
+    assert len(others | {same}) == 3
+
+
+def test_a_packed_request_is_what_the_script_reads() -> None:
+    packed = asked(["user_id:1", "phone:2"]).pack(7, 1_750_000_000_123)
+    rel, kind, flags, log_ms, message, count = struct.unpack(">IBBQ16sB", packed[:31])
+    assert (rel, chr(kind), flags, log_ms, count) == (7, "e", 2, 1_750_000_000_123, 2)
+    assert message == asked(["user_id:1"]).message
+    assert packed[31:] == encode("user_id:1") + encode("phone:2")
+    assert POISON.pack(0, 0)[4:5] == b"p"
+
+
+def blob(events: list[tuple[int, bytes, int, bytes]], others: list[list[object]]) -> bytes:
+    run = b"".join(struct.pack(">I16sI17s", *one) for one in events)
+    return msgpack.packb([40, run, others], use_bin_type=False)
+
+
+def test_decisions_come_in_the_order_of_the_touchpoints_an_event_last() -> None:
+    position, acts = d.parse_decisions(
+        blob(
+            [(0, A, 1, X), (2, A, 4, Y)],
+            [
+                [0, "C", "linked", 1, A, "", -1, [X], ""],
+                [1, "P"],
+                [2, "G", B, 3, 0, A],
+                [2, "T", A, 2, 0, B],
+                [2, "C", "merged", 2, A, B, 0, [X, Y], ""],
+                [3, "S", A, 5, [[0, B, [X]], [1, A, [Y, X]]]],
+                [4, "X", A, 6, [X]],
+                [5, "C", "conflict", 3, A, B, -1, [X, Y], "limit"],
+            ],
+        )
+    )
+    assert position == 40
+    assert acts == [
+        d.Change(0, "linked", 1, A, b"", -1, (X,), ""),
+        d.Event(0, A, 1, X),
+        d.Poisoned(1),
+        d.Give(2, B, 3, (d.Piece(0, A),)),
+        d.Take(2, A, 2, 0, B),
+        d.Change(2, "merged", 2, A, B, 0, (X, Y), ""),
+        d.Event(2, A, 4, Y),
+        d.Give(3, A, 5, (d.Piece(0, B, (X,)), d.Piece(1, A, (Y, X)))),
+        d.Erase(4, A, 6, (X,)),
+        d.Change(5, "conflict", 3, A, B, -1, (X, Y), "limit"),
+    ]
+
+
+def test_a_batch_may_decide_events_only_or_nothing_else() -> None:
+    assert d.parse_decisions(blob([(0, A, 1, X)], [])) == (40, [d.Event(0, A, 1, X)])
+    assert d.parse_decisions(msgpack.packb([7, b"", [[0, "P"]]])) == (7, [d.Poisoned(0)])
