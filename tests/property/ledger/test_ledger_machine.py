@@ -20,13 +20,14 @@ def is_found_out(**parts: Any) -> bool:
     mutant = type("Mutant", (LedgerMachine,), parts)
     # Fixed and unminimised: this asks whether the machine can fail, not how.
     once = settings(
-        max_examples=300, stateful_step_count=40, phases=[Phase.generate], database=None, derandomize=True,
+        max_examples=300, stateful_step_count=40, phases=[Phase.generate], database=None,
         suppress_health_check=list(HealthCheck), deadline=None, report_multiple_bugs=False, print_blob=False,
     )  # fmt: skip
-    try:
-        run_state_machine_as_test(seed(1)(mutant), settings=once)
-    except AssertionError:
-        return True
+    for start in range(1, 9):  # a rare coincidence may need another beginning; the right classes survive all of them
+        try:
+            run_state_machine_as_test(seed(start)(mutant), settings=once)
+        except AssertionError:
+            return True
     return False
 
 
