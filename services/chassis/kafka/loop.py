@@ -74,6 +74,12 @@ class Loop:
         self.cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [config.topic])
         self.topic_id = topic_ids[config.topic]
         self.firsts = client.first_offsets(settings.kafka_bootstrap, [config.topic])
+        if len(self.firsts) != settings.partitions:
+            raise Fatal(
+                f"topic {config.topic} has {len(self.firsts)} partitions, TOUCHSTREAM_PARTITIONS is"
+                f" {settings.partitions}. Keys would be sent to other owners than they have. Set the variable to what"
+                " the deployment started with, the same for all services."
+            )
         self.wanted: set[Place] = set()
         self.lines: dict[Place, Line] = {}
         self.not_before_s: dict[Place, float] = {}

@@ -214,6 +214,7 @@ class FakeClient:
     member: object
     point: Point
     pass_time: Callable[[float], None]
+    partitions: int
     TRUNCATED = TRUNCATED
 
     def consumer(self, *settings: object) -> FakeConsumer:
@@ -230,4 +231,4 @@ class FakeClient:
 
     def first_offsets(self, bootstrap: str, topics: list[str]) -> dict[Place, int]:
         """Every log still has its beginning."""
-        return {}
+        return {(topic, number): 0 for topic in topics for number in range(self.partitions)}

@@ -77,10 +77,11 @@ class Process:
         self.plans: list[Plan] = []
         self.is_frozen = False
         self.ledger = simulation.new_ledger(self._redis)
-        fake = FakeClient(simulation.broker, self, self.point, simulation.pass_time)
+        fake = FakeClient(simulation.broker, self, self.point, simulation.pass_time, service.partitions)
+        settings = SETTINGS.model_copy(update={"partitions": service.partitions})
         with patch.object(loop_module, "client", fake):
             self.loop = Loop(
-                service.config, SETTINGS, self.ledger, lambda claim: service.open_worker(claim, self.ledger),
+                service.config, settings, self.ledger, lambda claim: service.open_worker(claim, self.ledger),
                 loop_metrics(service.config.service), simulation.now_ms,
             )  # fmt: skip
         self.loop.relay = relay_module.Relay(lambda: cast(Any, fake.producer()))

@@ -1,14 +1,18 @@
 """What the loop does at a gap and with what lies outside the log; crashes are the property tests' matter."""
 
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
+from services.chassis.errors import Fatal
+from services.chassis.kafka import loop
 from services.chassis.kafka.line import LedgerWorker
 from services.chassis.kafka.loop import LoopConfig
 from services.chassis.records import Decision, Record
 from services.chassis.redis.ledger import Claim, Ledger
-from services.chassis.testing.simulation import Service, Simulation
+from services.chassis.testing.fake_kafka import FakeClient
+from services.chassis.testing.simulation import Service, Simulation, loop_metrics
 
 TAKEN: list[tuple[int, int]] = []
 
@@ -67,3 +71,14 @@ def test_a_partition_that_stood_at_a_gap_is_looked_at_again_after_a_rebalance(si
     again = simulation.processes[0].loop.lines["numbers", 0]
     assert again is not line
     assert again.is_stopped
+
+
+def test_a_service_told_another_number_of_partitions_refuses_to_start(simulation: Simulation) -> None:
+    process = simulation.processes[0]
+    settings = process.loop.settings.model_copy(update={"partitions": 64})
+    fake = FakeClient(simulation.broker, process, process.point, simulation.pass_time, 2)
+    with (
+        patch.object(loop, "client", fake),
+        pytest.raises(Fatal, match=r"has 2 partitions, .* is 64"),
+    ):
+        loop.Loop(SERVICE.config, settings, process.ledger, process.loop.open_worker, loop_metrics("loop"))
