@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cli.demo import journal as journals
 from cli.demo.books import Books, write_books
-from cli.demo.facts import load_facts
+from cli.demo.facts import Facts, load_facts
 from cli.demo.guide import example, places, try_next
 from cli.demo.journal import Journal
 from cli.demo.opening import Opener, Options
@@ -29,8 +29,11 @@ from services.chassis.ids import node_of
 from services.chassis.run import Stop
 
 OK, DIFFERS, INTERRUPTED = 0, 1, 130
-# Killed services are back within seconds; a stack that others use too may never be quiet. Then the proof decides.
-SETTLE_S = 60.0
+# Waiting for the last events ends when nothing has changed for the first time, which is longer than any killed service
+# stays away, or after the second: a stack that others use too may never be quiet. Then the proof decides.
+UNCHANGED_S, SETTLE_S = 60.0, 300.0
+# A ClickHouse that is being started again answers after a few seconds.
+FACTS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,15 @@ class Demo:
         """Wait until nothing is on its way any more. Raises Interrupted."""
         self._screen.stage("until all has arrived")
         look = Look(self._settings, self._stack.metrics_urls)
-        deadline = time.monotonic() + SETTLE_S
+        last: list[str] = []
+        changed_at = began = time.monotonic()
         try:
-            while (left := look()) and time.monotonic() < deadline:
+            while left := look():
+                now = time.monotonic()
+                if left != last:
+                    last, changed_at = left, now
+                if now > min(changed_at + UNCHANGED_S, began + SETTLE_S):
+                    break
                 self._screen.progress.detail = left[0]
                 self._screen.moved()
                 if self._stop.wait(LOOK_EVERY_S):
@@ -124,7 +133,7 @@ class Demo:
     def _add_up(self, plan: Plan, journal: Journal, books: Books, timing: Timing) -> Report:
         self._screen.stage("adding up")
         settings, stack = self._settings, self._stack
-        facts, accounts = load_facts(self._house, plan.prefix), books.accounts()
+        facts, accounts = self._facts(plan.prefix), books.accounts()
         key = settings.identifier_key_bytes()
         return Report(
             journal.run, journal.seed, timing, books, facts,
@@ -133,6 +142,17 @@ class Demo:
             try_next(example(accounts), settings, stack.ingest_url, stack.stays),
             {name: count for name, count in journal.restarts.items() if count}, _notes(journal),
         )  # fmt: skip
+
+    def _facts(self, prefix: str) -> Facts:
+        deadline = time.monotonic() + FACTS_S
+        while True:
+            try:
+                return load_facts(self._house, prefix)
+            except Retriable:
+                if time.monotonic() > deadline:
+                    raise
+                if self._stop.wait(1.0):
+                    raise Interrupted from None
 
 
 def _notes(journal: Journal) -> list[str]:
