@@ -33,7 +33,11 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def stable_id(*parts: str) -> str:
-    """32 hex characters from the parts, in order; the same parts give the same id for ever (separator: NUL)."""
+    """32 hex characters from the parts, in order; the same parts give the same id for ever (separator: NUL).
+
+    Raises ValueError for a lone surrogate, which is no character: what comes from JSON was mended by ingest, and Avro
+    and rule names hold none.
+    """
     return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 

@@ -16,6 +16,9 @@ from services.ingest.core.problems import Problem
 LARGE_EXPONENT = 300
 # A body of two-byte events would otherwise take a hundred times its size in memory.
 MAX_EVENTS = 20_000
+# Stands where a character was lost (half an emoji, a wrong encoding). Identifiers and message ids with it are refused:
+# different ones would become the same text, and strangers one customer.
+REPLACEMENT = "\ufffd"
 
 
 class Message(msgspec.Struct, rename="camel"):

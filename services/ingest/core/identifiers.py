@@ -7,6 +7,7 @@ anonymous_id.
 import re
 from decimal import Decimal
 
+from services.ingest.core.envelope import REPLACEMENT
 from services.ingest.core.problems import Problem
 from services.ingest.core.source import Source
 
@@ -52,7 +53,8 @@ def identifier_text(value: object) -> str | None:
     """The id as text: text stripped, whole numbers in digits ("42", 42, 42.0); None for anything else or too long."""
     if isinstance(value, str):
         text = value.strip()
-        return text if len(text) <= MAX_IDENTIFIER_CHARS and text.isprintable() else None
+        is_whole = text.isprintable() and REPLACEMENT not in text
+        return text if is_whole and len(text) <= MAX_IDENTIFIER_CHARS else None
     if isinstance(value, bool):
         return None
     if isinstance(value, Decimal):

@@ -27,7 +27,7 @@ REFUSALS: dict[str, str] = {
     "type_unknown": "type is one of identify, track, page, screen, group, alias",
     "type_not_allowed": "the write key may send this type",
     "event_missing": "a track call names its event: text of 1 to 200 characters",
-    "message_id_invalid": "messageId, where given, is text of 1 to 128 characters",
+    "message_id_invalid": "messageId, where given, is text of 1 to 128 characters, none of them U+FFFD (a lost one)",
     "identifier_missing": "at least one usable identifier",
     "alias_incomplete": "an alias names previousId and userId (or anonymousId), two different ones",
     "field_missing": "fields that the source's rules require are there and not empty",
@@ -40,7 +40,7 @@ REFUSALS: dict[str, str] = {
 # A source whose rules say `invalid: refuse` turns them into refusals.
 REMARKS: dict[str, str] = {
     "identifier_placeholder": "a placeholder (null, undefined, 0, all zeros ...) identifies nobody",
-    "identifier_invalid": "an identifier is text or a whole number, at most 256 characters, without control characters",
+    "identifier_invalid": "an identifier is text or a whole number, at most 256 characters, none control or U+FFFD",
     "scope_missing": "openid needs app_id, external_userid needs corp_id (in the message or as the source's default)",
     "phone_invalid": "a phone number is valid in the numbering plan of its country",
     "phone_not_mobile": "only a mobile number identifies a person",

@@ -5,7 +5,7 @@ Pure: the moment of receipt and the source of ids come as arguments. Same input,
 
 from collections.abc import Callable
 
-from services.ingest.core.envelope import Message, decode_message, encode_json
+from services.ingest.core.envelope import REPLACEMENT, Message, decode_message, encode_json
 from services.ingest.core.identifiers import Identifiers
 from services.ingest.core.model import (
     FLAG_PUBLIC,
@@ -103,12 +103,12 @@ def _name_of(message: Message, kind: str, problems: list[Problem]) -> str:
 
 def _event_id(message: Message, new_id: Callable[[], str], problems: list[Problem]) -> str:
     given = message.message_id
-    if given.__class__ is str and 0 < len(given) <= MAX_MESSAGE_ID_CHARS:
+    if given.__class__ is str and 0 < len(given) <= MAX_MESSAGE_ID_CHARS and REPLACEMENT not in given:
         return given
     if given is None or given == "":
         return new_id()
     problems.append(
-        Problem("message_id_invalid", "messageId", f"text of at most {MAX_MESSAGE_ID_CHARS} characters expected")
+        Problem("message_id_invalid", "messageId", f"text of at most {MAX_MESSAGE_ID_CHARS} whole characters expected")
     )
     return ""
 

@@ -26,14 +26,14 @@ NOW = 1_795_312_800_000
 SOURCE = Source("s", app_id="wx", corp_id="ww", rules=FieldRules({"*": ("properties.a|traits.b.c",)}))
 LENIENT = Source("s", app_id="wx", corp_id="ww")
 
+# JSON can write half a character ("\ud800"), which Python reads as a lone surrogate.
+texts = st.text(max_size=30) | st.text(st.characters(), max_size=5)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=30),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=5,
 )
-ids = st.sampled_from(["u1", "null", 0, 42, "", " x ", "00000000-0000-0000-0000-000000000000", [], True]) | st.text(
-    max_size=20
-)
+ids = st.sampled_from(["u1", "null", 0, 42, "", " x ", "00000000-0000-0000-0000-000000000000", [], True]) | texts
 phones = st.from_regex(r"\+?(86)?1[3-9]\d{9}", fullmatch=True) | st.text("0123456789+- ()", max_size=16)
 emails = st.from_regex(r"[a-zA-Z0-9._'-]{1,10}@[a-zA-Z0-9.-]{1,12}\.[a-z]{2,3}", fullmatch=True) | st.text(max_size=20)
 times = (
@@ -146,7 +146,8 @@ def test_the_shortcut_for_emails_agrees_with_the_library(text: str) -> None:
         expected = validate_email(text, check_deliverability=False, strict=True).normalized
     except EmailNotValidError:
         expected = None
-    assert standardise_email(text) == expected
+    # The library takes U+FFFD for a letter like any other.
+    assert standardise_email(text) == (None if "\ufffd" in text else expected)
 
 
 @given(st.decimals(min_value=0, max_value=10**12, places=2))

@@ -1,5 +1,6 @@
 """What the Faust driver is told; each guards a private corner of a library that an update may move."""
 
+from collections.abc import Callable
 from typing import Any
 
 import aiokafka
@@ -14,6 +15,7 @@ from services.notify import driver, metrics
 from services.notify.app import Stream, _record
 from services.notify.settings import NotifySettings
 
+Look = Callable[[], list[driver.Owned]]
 OUTPUT = Output("deliveries", 1, b"key", b"value", [("seq", b"1:1")])
 
 
@@ -58,19 +60,25 @@ async def test_nothing_is_owned_and_publishing_waits_before_kafka_is_there(strea
         await stream.publish("deliveries", 1, [OUTPUT])
 
 
+def owned(*, end: int | None = 9, answered_ago_ms: int = 0) -> driver.Owned:
+    """Partition 0, whose broker spoke so long before now (never, where it named no end yet)."""
+    return driver.Owned(0, end, 4, 0 if end is None else now_ms() - answered_ago_ms)
+
+
+# Made when the test runs: a clock read while tests are collected is minutes behind by then.
 @pytest.mark.parametrize(
-    ("owned", "is_ready", "detail"),
+    ("look", "is_ready", "detail"),
     [
-        ([], False, "no partitions assigned yet"),
-        ([driver.Owned(0, 9, 4, now_ms())], True, ""),
-        ([driver.Owned(0, None, 0, 0)], True, ""),
-        ([driver.Owned(0, 9, 4, now_ms() - 60_000)], False, "no fetch was answered"),
+        (list, False, "no partitions assigned yet"),
+        (lambda: [owned()], True, ""),
+        (lambda: [owned(end=None)], True, ""),
+        (lambda: [owned(answered_ago_ms=60_000)], False, "no fetch was answered"),
     ],
 )
 async def test_readiness_follows_what_the_broker_says(
-    stream: Stream, monkeypatch: pytest.MonkeyPatch, owned: list[driver.Owned], is_ready: bool, detail: str
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, look: Look, is_ready: bool, detail: str
 ) -> None:
-    monkeypatch.setattr(stream.app, "look", lambda: owned)
+    monkeypatch.setattr(stream.app, "look", look)
     stream._observe()
     found = stream._health.report()["kafka"]
     assert found["ok"] is is_ready
@@ -79,7 +87,7 @@ async def test_readiness_follows_what_the_broker_says(
 
 async def test_lag_is_the_logs_end_less_what_is_durable(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     lag = metrics.lag.labels("triggers", "0")._value
-    monkeypatch.setattr(stream.app, "look", lambda: [driver.Owned(0, 9, 4, now_ms())])
+    monkeypatch.setattr(stream.app, "look", lambda: [owned()])
     stream._observe()
     assert lag.get() == 5
     stream._next[0] = 9
