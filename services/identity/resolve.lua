@@ -27,23 +27,26 @@ local partition, limits, known_kinds = policy.partition, policy.limits, policy.k
 local EDGE, ID = 12, 17
 
 -- 1. read the arguments -------------------------------------------------------------------------------------------
-local events, at = {}, 1
+-- Valkey does nothing else while this runs: what is done for every touchpoint avoids look-ups of globals, and tables
+-- that grow field by field.
+local sub, unpack_struct, pack_struct, floor, max = string.sub, struct.unpack, struct.pack, math.floor, math.max
+local events, size, at = {}, 0, 1
 local ids_once, ids_list, messages = {}, {}, {}
 while at <= #payload do
-  local e = {}
-  e.rel, e.kind, e.flags, e.log_ms, e.message, e.count, at = struct.unpack('>I4BBI8c16B', payload, at)
-  e.ids = {}
-  for i = 1, e.count do
-    local id = string.sub(payload, at, at + ID - 1)
-    at = at + ID
-    e.ids[i] = id
+  local rel, kind, flags, log_ms, message, count, first = unpack_struct('>I4BBI8c16B', payload, at)
+  local ids = {}
+  at = first + count * ID
+  for i = 1, count do
+    local id = sub(payload, first + i * ID - ID, first + i * ID - 1)
+    ids[i] = id
     if not ids_once[id] then
       ids_once[id] = true
       ids_list[#ids_list + 1] = id
     end
   end
-  events[#events + 1] = e
-  messages[#events] = e.message
+  size = size + 1
+  events[size] = {rel = rel, kind = kind, flags = flags, log_ms = log_ms, message = message, count = count, ids = ids}
+  messages[size] = message
 end
 
 -- 2. load everything the batch can touch --------------------------------------------------------------------------
@@ -51,7 +54,7 @@ local function load(prefix, names)
   local found = {}
   for from = 1, #names, 2000 do
     local upto, keys = math.min(from + 1999, #names), {}
-    for i = from, upto do keys[#keys + 1] = prefix .. names[i] end
+    for i = from, upto do keys[i - from + 1] = prefix .. names[i] end
     local values = redis.call('MGET', unpack(keys))
     for i = 1, #values do
       if values[i] then found[names[from + i - 1]] = values[i] end
@@ -70,16 +73,23 @@ for _, c in pairs(ident) do
 end
 local cust = {}
 for id, raw in pairs(load(tag .. ':c:', wanted)) do
-  local n, age, count, rest = struct.unpack('>I4I8I2', raw)
+  local n, age, count, rest = unpack_struct('>I4I8I2', raw)
   local cut = rest + count * ID
-  cust[id] = {n = n, age = age, ids = string.sub(raw, rest, cut - 1), edges = string.sub(raw, cut)}
+  cust[id] = {n = n, age = age, ids = sub(raw, rest, cut - 1), edges = sub(raw, cut), kinds = false}
 end
+local strangers = {}
+for i = 1, #ids_list do
+  if not ident[ids_list[i]] then strangers[#strangers + 1] = ids_list[i] end
+end
+local births_before = load(tag .. ':b:', strangers)
 local counters = redis.call('HMGET', tag .. ':counters', 'g', 'created')
 local g, created = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
+local g_before, created_before = g, created
 
 -- message ids seen inside the window, by bucket of log time
-local seen_at = {}
+local seen_at, buckets = {}, {}
 for _, bucket in ipairs(redis.call('SMEMBERS', tag .. ':seen')) do
+  buckets[tonumber(bucket)] = true
   local ends_ms = (tonumber(bucket) + 1) * policy.bucket_ms
   for from = 1, #messages, 2000 do
     local upto = math.min(from + 1999, #messages)
@@ -87,7 +97,7 @@ for _, bucket in ipairs(redis.call('SMEMBERS', tag .. ':seen')) do
     for i = 1, #hits do
       if hits[i] == 1 then
         local m = messages[from + i - 1]
-        seen_at[m] = math.max(seen_at[m] or 0, ends_ms)
+        seen_at[m] = max(seen_at[m] or 0, ends_ms)
       end
     end
   end
@@ -109,17 +119,22 @@ local function index_of(list, id)
   end
 end
 
-local function count_of(list, kind)
-  local count = 0
-  for i = 1, #list, ID do
-    if string.byte(list, i) == kind then count = count + 1 end
+-- Kind → how many identifiers of it customer C has. Counted once: a busy customer has hundreds.
+local function kinds_of(C)
+  if not C.kinds then
+    local kinds, list = {}, C.ids
+    for i = 1, #list, ID do
+      local kind = string.byte(list, i)
+      kinds[kind] = (kinds[kind] or 0) + 1
+    end
+    C.kinds = kinds
   end
-  return count
+  return C.kinds
 end
 
-local function is_known(list)
-  for i = 1, #list, ID do
-    if known_kinds[string.byte(list, i)] then return true end
+local function is_known(C)
+  for kind in pairs(kinds_of(C)) do
+    if known_kinds[kind] then return true end
   end
   return false
 end
@@ -128,46 +143,51 @@ local function uuid5(id, birth)
   local hex = redis.sha1hex(policy.namespace .. id .. ':' .. birth)
   local variant = string.format('%x', 8 + tonumber(string.sub(hex, 17, 17), 16) % 4)
   hex = string.sub(hex, 1, 12) .. '5' .. string.sub(hex, 14, 16) .. variant .. string.sub(hex, 18, 32)
-  return (string.gsub(hex, '%x%x', function(pair) return string.char(tonumber(pair, 16)) end))
+  local function word(at) return tonumber(sub(hex, at, at + 7), 16) end
+  return pack_struct('>I4I4I4I4', word(1), word(9), word(17), word(25))
 end
 
 -- A customer id is never used again: the second time an identifier founds one, the birth number differs.
 local function found_customer(id, again)
   local birth = 0
-  if again or redis.call('EXISTS', tag .. ':b:' .. id) == 1 then
-    birth = (births[id] or tonumber(redis.call('GET', tag .. ':b:' .. id) or 0)) + 1
+  local before = births_before[id]
+  if again and not before then before = redis.call('GET', tag .. ':b:' .. id) or 0 end
+  if before then
+    birth = (births[id] or tonumber(before)) + 1
     births[id] = birth
   end
   created = created + 1
   local c = uuid5(id, birth)
-  cust[c] = {n = 0, age = created, ids = '', edges = ''}
+  cust[c] = {n = 0, age = created, ids = '', edges = '', kinds = {}}
   return c
 end
 
 local function put(id, c)
   ident[id] = c
   ident_new[id] = c
-  cust[c].ids = cust[c].ids .. id
+  local C = cust[c]
+  local kinds, kind = kinds_of(C), string.byte(id)
+  C.ids, kinds[kind] = C.ids .. id, (kinds[kind] or 0) + 1
 end
 
 -- Why identifier `id`, unknown so far, may not join customer C; nil when it may.
 local function put_refused(id, C)
   local kind = string.byte(id)
   if #C.ids / ID >= policy.max_size then return 'cluster_size' end
-  if limits[kind] and count_of(C.ids, kind) >= limits[kind] then return 'limit' end
+  if limits[kind] and (kinds_of(C)[kind] or 0) >= limits[kind] then return 'limit' end
   return nil
 end
 
 local function merge_refused(A, B, flags)
   if (#A.ids + #B.ids) / ID > policy.max_size then return 'cluster_size' end
-  for kind, limit in pairs(limits) do
-    local count = count_of(A.ids, kind)
-    if count > 0 then
-      local sum = count + count_of(B.ids, kind)
+  local others = kinds_of(B)
+  for kind, count in pairs(kinds_of(A)) do
+    local sum, limit = count + (others[kind] or 0), limits[kind]
+    if limit then
       if sum > limit and sum > count then return 'limit' end
     end
   end
-  if flags % 4 >= 2 and is_known(A.ids) and is_known(B.ids) then return 'public_key' end
+  if flags % 4 >= 2 and is_known(A) and is_known(B) then return 'public_key' end
   return nil
 end
 
@@ -208,7 +228,7 @@ local function merge(a, b, x, y, e, k)
     ident[id] = s
     ident_new[id] = s
   end
-  S.ids, S.edges = S.ids .. L.ids, S.edges .. table.concat(edges)
+  S.ids, S.edges, S.kinds = S.ids .. L.ids, S.edges .. table.concat(edges), false
   add_edge(S, x, y, e.rel)
   g = g + 1
   emit(e.rel, 'C', 'merged', g, s, l, k, nodes_of(S.ids), '')
@@ -216,7 +236,8 @@ local function merge(a, b, x, y, e, k)
   gone[l] = true
 end
 
-local function resolve(e)
+-- Links the identifiers of one touchpoint. Its primary one is no tombstone: that was looked at before.
+local function link(e)
   local ids = {}
   for i = 1, e.count do
     if ident[e.ids[i]] ~= '-' then ids[#ids + 1] = e.ids[i] end
@@ -260,13 +281,19 @@ local function resolve(e)
       end
     end
   end
-  local c = ident[primary]
   if #fresh > 0 then
     g = g + 1
-    emit(e.rel, 'C', 'linked', g, c, '', -1, fresh, '')
+    emit(e.rel, 'C', 'linked', g, ident[primary], '', -1, fresh, '')
   end
-  cust[c].n = cust[c].n + 1
-  out[#out + 1] = struct.pack('>I4c16I4c17', e.rel, c, cust[c].n, primary)
+end
+
+local function resolve(e)
+  local primary = e.ids[1]
+  if e.count > 1 or not ident[primary] then link(e) end
+  local c = ident[primary]
+  local C = cust[c]
+  C.n = C.n + 1
+  out[#out + 1] = pack_struct('>I4c16I4c17', e.rel, c, C.n, primary)
 end
 
 -- Components of C without the edges of identifier x; each a list of places, oldest first.
@@ -332,6 +359,7 @@ local function unlink(e)
       local new = found_customer(nodes[1], true)
       local N = cust[new]
       N.ids, N.edges, N.n = ids, edges, 1
+      N.kinds = false
       for _, id in ipairs(nodes) do
         ident[id] = new
         ident_new[id] = new
@@ -344,6 +372,7 @@ local function unlink(e)
     end
   end
   C.ids, C.edges = restrict(C, stay, without)
+  C.kinds = false
   C.n = C.n + 1
   emit(e.rel, 'S', c, C.n, pieces)
   for _, take in ipairs(takes) do others[#others + 1] = take end
@@ -367,7 +396,8 @@ local function erase(e)
 end
 
 local duplicates, dropped = 0, 0
-for _, e in ipairs(events) do
+for at_event = 1, size do
+  local e = events[at_event]
   if e.kind == 112 then
     emit(e.rel, 'P')
   elseif seen_at[e.message] and seen_at[e.message] > e.log_ms - policy.window_ms then
@@ -375,10 +405,14 @@ for _, e in ipairs(events) do
   elseif e.kind == 101 and ident[e.ids[1]] == '-' then
     dropped = dropped + 1
   else
-    local bucket = math.floor(e.log_ms / policy.bucket_ms)
-    seen_new[bucket] = seen_new[bucket] or {}
-    table.insert(seen_new[bucket], e.message)
-    seen_at[e.message] = math.max(seen_at[e.message] or 0, (bucket + 1) * policy.bucket_ms)
+    local bucket = floor(e.log_ms / policy.bucket_ms)
+    local fresh = seen_new[bucket]
+    if not fresh then
+      fresh = {}
+      seen_new[bucket] = fresh
+    end
+    fresh[#fresh + 1] = e.message
+    seen_at[e.message] = max(seen_at[e.message] or 0, (bucket + 1) * policy.bucket_ms)
     if e.kind == 101 then resolve(e) elseif e.kind == 117 then unlink(e) else erase(e) end
   end
 end
@@ -390,26 +424,25 @@ if #out > 0 or #others > 0 then
   entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others})
 end
 local sets, dels = {}, {}
-for id, c in pairs(ident_new) do
-  sets[#sets + 1] = tag .. ':i:' .. id
-  sets[#sets + 1] = c
+local function set(key, value)
+  local place = #sets
+  sets[place + 1], sets[place + 2] = key, value
 end
+for id, c in pairs(ident_new) do set(tag .. ':i:' .. id, c) end
 for id, C in pairs(cust) do
-  sets[#sets + 1] = tag .. ':c:' .. id
-  sets[#sets + 1] = struct.pack('>I4I8I2', C.n, C.age, #C.ids / ID) .. C.ids .. C.edges
+  set(tag .. ':c:' .. id, pack_struct('>I4I8I2', C.n, C.age, #C.ids / ID) .. C.ids .. C.edges)
 end
-for id, birth in pairs(births) do
-  sets[#sets + 1] = tag .. ':b:' .. id
-  sets[#sets + 1] = birth
-end
+for id, birth in pairs(births) do set(tag .. ':b:' .. id, birth) end
 for id in pairs(gone) do dels[#dels + 1] = tag .. ':c:' .. id end
 chunked('MSET', nil, sets, 2)
 chunked('DEL', nil, dels, 1)
 for bucket, list in pairs(seen_new) do
   chunked('SADD', tag .. ':seen:' .. bucket, list, 1)
-  redis.call('SADD', tag .. ':seen', bucket)
+  if not buckets[bucket] then redis.call('SADD', tag .. ':seen', bucket) end
 end
-redis.call('HSET', tag .. ':counters', 'g', g, 'created', created)
-redis.call('HSET', KEYS[1], 'has_entry', entry ~= '' and '1' or '0')
-commit(KEYS[1], KEYS[2], ARGV[2], ARGV[4], ARGV[6], tonumber(ARGV[5]), entry, ARGV[8])
+if g_before ~= g or created_before ~= created then
+  redis.call('HSET', tag .. ':counters', 'g', g, 'created', created)
+end
+commit(KEYS[1], KEYS[2], ARGV[2], ARGV[4], ARGV[6], tonumber(ARGV[5]), entry, ARGV[8],
+  'has_entry', entry ~= '' and '1' or '0')
 return {'OK', entry, duplicates, dropped}

@@ -18,12 +18,16 @@ end
 
 -- Trim the acknowledged prefix of the outbox, append what this batch must send, move the position last.
 -- blob holds the sequence numbers (seen, base) that belong to exactly this position; log_ms is the log time of its
--- last record ('' keeps the stored one).
-local function commit(meta, outbox, batch, position, blob, trim, entry, log_ms)
+-- last record ('' keeps the stored one). More fields of the ledger hash may follow, name and value.
+local function commit(meta, outbox, batch, position, blob, trim, entry, log_ms, ...)
   if trim > 0 then redis.call('LTRIM', outbox, trim, -1) end
   if entry ~= '' then redis.call('RPUSH', outbox, entry) end
-  if log_ms ~= '' then redis.call('HSET', meta, 'log_ms', log_ms) end
-  redis.call('HSET', meta, 'batch', batch, 'blob', blob, 'position', position)
+  local fields = {'batch', batch, 'blob', blob, 'position', position, ...}
+  if log_ms ~= '' then
+    fields[#fields + 1] = 'log_ms'
+    fields[#fields + 1] = log_ms
+  end
+  redis.call('HSET', meta, unpack(fields))
 end
 
 -- Call a command with many arguments in pieces that fit Lua's stack (limit 8,000). A piece is a multiple of `step`.
