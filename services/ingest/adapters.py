@@ -1,8 +1,8 @@
 """The way to Kafka: many messages at once, one future per request, resolved when the broker has acknowledged them all.
 
 Everything here runs on the event loop's thread. librdkafka calls back only from poll(), and poll(0) is called from the
-loop every millisecond while something is under way: a thread of its own would fight the loop for the interpreter lock
-(switch interval 5 ms) and win nothing.
+loop every millisecond while something is under way, first when the producer's linger is over: a thread of its own
+would fight the loop for the interpreter lock (switch interval 5 ms) and win nothing.
 """
 
 import asyncio
@@ -97,9 +97,13 @@ class _Receipt:
 class KafkaPublisher:
     """An idempotent producer (acks=all) that never gives up a message while it runs."""
 
-    def __init__(self, producer: Any) -> None:
-        """producer: chassis' producer with report_all=True, otherwise successes would never be reported."""
+    def __init__(self, producer: Any, linger_s: float = 0.0) -> None:
+        """producer: chassis' producer with report_all=True, otherwise successes would never be reported.
+
+        linger_s: how long it gathers before it sends; nobody asks it for reports earlier.
+        """
         self._producer = producer
+        self._first_poll_s = max(linger_s, POLL_INTERVAL_S)
         self._unacknowledged = 0
         self._is_polling = False
         self._fatal = ""
@@ -120,6 +124,7 @@ class KafkaPublisher:
         receipt = _Receipt(self, settled, future, len(messages))
         if not self._unacknowledged:
             self._progress_at = time.monotonic()
+        poll_in_s = POLL_INTERVAL_S if self._unacknowledged else self._first_poll_s
         self._unacknowledged += len(messages)
         produce, on_delivery, done = self._producer.produce, receipt.on_delivery, 0
         try:
@@ -129,7 +134,7 @@ class KafkaPublisher:
         except (BufferError, client.KafkaException) as error:  # type: ignore[attr-defined]
             receipt.fail(f"the producer took {done} of {len(messages)} messages: {error}")
             receipt.forget(len(messages) - done)
-        self._poll_soon()
+        self._poll_soon(poll_in_s)
         return future
 
     def settle(self, count: int) -> None:
@@ -154,15 +159,15 @@ class KafkaPublisher:
         """Why the producer cannot go on; empty while it can."""
         return self._fatal
 
-    def _poll_soon(self) -> None:
+    def _poll_soon(self, delay_s: float) -> None:
         if not self._is_polling and self._unacknowledged:
             self._is_polling = True
-            asyncio.get_running_loop().call_later(POLL_INTERVAL_S, self._poll)
+            asyncio.get_running_loop().call_later(delay_s, self._poll)
 
     def _poll(self) -> None:
         self._is_polling = False
         self._producer.poll(0)
-        self._poll_soon()
+        self._poll_soon(POLL_INTERVAL_S)
 
     async def close(self, deadline_s: float) -> int:
         """Wait for what is under way, at most deadline_s; returns how many messages were given up (their senders had
@@ -180,7 +185,7 @@ class KafkaPublisher:
 
 def open_publisher(bootstrap: str, linger_ms: float) -> KafkaPublisher:
     """A publisher on a new producer; connects in the background."""
-    return KafkaPublisher(client.producer(bootstrap, "ingest", linger_ms, report_all=True))
+    return KafkaPublisher(client.producer(bootstrap, "ingest", linger_ms, report_all=True), linger_ms / 1000)
 
 
 def count_partitions(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from services.ingest.core.touchpoint import judge
 from services.ingest.encode import Encoder, id_maker, whole_body
 from services.ingest.endpoints import Limit
 from services.ingest.intake import RETRY_AFTER_S, Hold, Refusal, read_body, split_body
-from services.ingest.metrics import IN_FLIGHT_BYTES, REQUEST_SECONDS, REQUESTS, count_verdicts
+from services.ingest.metrics import IN_FLIGHT_BYTES, count_request, count_verdicts
 from services.ingest.requests import Call
 from services.ingest.settings import IngestSettings
 from services.ingest.verdicts import Answer, Verdict, answer_batch, answer_error, answer_one
@@ -57,8 +57,7 @@ class Collector:
         except BaseException:
             hold.release()
             raise
-        REQUESTS.labels(call.endpoint.path, str(answer.status)).inc()
-        REQUEST_SECONDS.labels(call.endpoint.path).observe(time.perf_counter() - began)
+        count_request(call.endpoint.path, answer.status, time.perf_counter() - began)
         return answer
 
     async def _collect(self, call: Call, hold: Hold) -> Answer:
