@@ -23,12 +23,14 @@ class Sent:
     late_s: float = 0.0
 
 
-def send(url: str, write_key: str, bodies: Sequence[bytes], every_s: float, path: str = "/v1/batch") -> Sent:
-    """Post body i at start + i × every_s on CONNECTIONS connections; returns when all have been answered with 200.
+def send(
+    url: str, write_key: str, bodies: Sequence[bytes], every_s: float, path: str = "/v1/batch", start_s: float = 0.0
+) -> Sent:
+    """Post body i at start_s (0: now) + i × every_s on CONNECTIONS connections; returns when all have a 200.
 
     Anything but 200 is sent again with the same message ids, as an SDK would.
     """
-    sent, lock, following = Sent(started_s=time.time()), threading.Lock(), iter(range(len(bodies)))
+    sent, lock, following = Sent(started_s=start_s or time.time()), threading.Lock(), iter(range(len(bodies)))
     host = url.removeprefix("http://")
     headers = {
         "Authorization": "Basic " + base64.b64encode(f"{write_key}:".encode()).decode(),

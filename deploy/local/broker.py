@@ -30,8 +30,8 @@ def command(settings: LocalSettings) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Its own variables: warnings only in the log."""
-    return {"RUST_LOG": "warn", "NO_COLOR": "1"}
+    """Its own variables: warnings only in the log; one worker thread, two would mostly wake each other."""
+    return {"RUST_LOG": "warn", "NO_COLOR": "1", "TOKIO_WORKER_THREADS": "1"}
 
 
 def is_ready(settings: LocalSettings) -> bool:

@@ -34,6 +34,10 @@ class SharedSettings(BaseModel):
     kafka_fetch_wait_ms: int = Field(
         100, ge=1, le=5_000, description="how long a broker may hold an empty fetch; Tansu answers at half of it"
     )
+    kafka_gather_ms: int = Field(
+        20, ge=0, le=1_000,
+        description="how long a batch goes on filling after its first record; 0 is fastest and costs most",
+    )  # fmt: skip
     redis_url: str = Field("redis://127.0.0.1:16379/0", description="Redis or Valkey holding the ledgers")
     clickhouse_url: str = Field("http://127.0.0.1:18123", description="ClickHouse HTTP interface")
     clickhouse_user: str = Field("default", description="ClickHouse user")

@@ -84,6 +84,7 @@ class Loop:
         self.lines: dict[Place, Line] = {}
         self.not_before_s: dict[Place, float] = {}
         self.next_upkeep_s = 0.0
+        self.gather_s = settings.kafka_gather_ms / 1000
         self.rebalances = 0
 
     def run(self, stop: Stop) -> None:
@@ -242,7 +243,7 @@ class Loop:
         messages = self.consumer.consume(1, WAITING_POLL_S if waiting else IDLE_POLL_S)
         if messages:
             before = self.rebalances
-            more = self.consumer.consume(self.config.batch_max - 1, 0)
+            more = self.consumer.consume(self.config.batch_max - 1, self.gather_s)
             # After a rebalance inside the second call everything is read again from the positions claimed there.
             messages = messages + more if self.rebalances == before else more
         batches: dict[Place, list[Record]] = {}

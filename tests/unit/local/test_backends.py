@@ -50,7 +50,7 @@ def start() -> Iterator[Start]:
 def test_the_broker_takes_our_topics_and_keeps_what_is_produced(start: Start, settings: LocalSettings) -> None:
     start(settings, "broker")
     topics = load_topics()
-    assert set(create_topics(settings.kafka_bootstrap, topics.values(), settings.partitions)) == set(topics)
+    assert set(create_topics(settings.kafka_bootstrap, topics.values(), 4)) == set(topics)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "acks": "all", "enable.idempotence": True})
     for number in range(1_000):
         producer.produce("touchpoints", b"%d" % number, partition=number % 4)

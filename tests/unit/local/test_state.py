@@ -61,11 +61,12 @@ def test_the_table_agrees_with_the_services_own_defaults() -> None:
 def test_children_get_the_stacks_defaults_and_the_callers_choices() -> None:
     settings = local_settings({"TOUCHSTREAM_LOCAL_STATE_DIR": "/tmp/elsewhere"})
     told = child_environment(settings, {"TOUCHSTREAM_RULES_METRICS_PORT": "7", "PATH": os.defpath})
-    assert told["TOUCHSTREAM_PARTITIONS"] == "4"
+    assert told["TOUCHSTREAM_PARTITIONS"] == "2"
     assert told["TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS"] == "6000"
     assert told["TOUCHSTREAM_RELAXED_DURABILITY"] == "true"
     assert told["TOUCHSTREAM_RULES_METRICS_PORT"] == "7"
     assert told["TOUCHSTREAM_KAFKA_FETCH_WAIT_MS"] == "25"
+    assert told["TOUCHSTREAM_INGEST_LINGER_MS"] == "20"
     own = {"relaxed_durability": True, "kafka_fetch_wait_ms": 25}
     assert local_settings(told) == settings.model_copy(update=own)
     strict = settings.model_copy(update={"appendfsync": "always"})
