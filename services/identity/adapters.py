@@ -44,6 +44,7 @@ class Graph:
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
         self._ledger, self._policy = ledger, policy
+        self._blobs: dict[int, bytes] = {}
         prefix = script_text("services.chassis.redis", "ledger.lua")
         self._resolve = ledger.client.register_script(prefix + script_text("services.identity", "resolve.lua"))
         self._purge = ledger.client.register_script(script_text("services.identity", "purge.lua"))
@@ -54,7 +55,10 @@ class Graph:
         Raises Fenced, Mismatch, Retriable like Ledger.apply.
         """
         started = time.perf_counter()
-        arguments: list[bytes | str | int] = [TAG, events, self._policy_blob(claim.slot.partition)]
+        partition = claim.slot.partition
+        if partition not in self._blobs:
+            self._blobs[partition] = self._policy_blob(partition)
+        arguments: list[bytes | str | int] = [TAG, events, self._blobs[partition]]
         answer = self._ledger.run(claim, self._resolve, b"", arguments, seen, position, log_ms, keys=[])
         metrics.SCRIPT_S.observe(time.perf_counter() - started)
         assert isinstance(answer, list)

@@ -2,16 +2,15 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+import msgspec
 
 _event = struct.Struct(">I16sI17s")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """Part of a hand-over: k-th of its touchpoint, to a customer, all nodes (empty) or those named (17 bytes each)."""
 
     k: int
@@ -19,8 +18,7 @@ class Piece:
     nodes: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """The touchpoint at `rel` is record n of the customer's log; node: its primary identifier, 17 bytes."""
 
     rel: int
@@ -29,8 +27,7 @@ class Event:
     node: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Give:
+class Give(msgspec.Struct, frozen=True, gc=False):
     """The customer hands over its parts: all of them (its log ends) or those of the pieces' nodes."""
 
     rel: int
@@ -39,8 +36,7 @@ class Give:
     pieces: tuple[Piece, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(msgspec.Struct, frozen=True, gc=False):
     """The customer must receive hand-over k of this touchpoint from `giver` before anything later counts."""
 
     rel: int
@@ -50,8 +46,7 @@ class Take:
     giver: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Erase:
+class Erase(msgspec.Struct, frozen=True, gc=False):
     """The customer's log ends; its identifiers stay as tombstones."""
 
     rel: int
@@ -60,8 +55,7 @@ class Erase:
     nodes: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A change of the graph, the g-th ever: linked, merged, split, erased, conflict, blocked."""
 
     rel: int
@@ -74,8 +68,7 @@ class Change:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Poisoned:
+class Poisoned(msgspec.Struct, frozen=True, gc=False):
     """The touchpoint at `rel` could not be read."""
 
     rel: int

@@ -2,9 +2,10 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
+
+import msgspec
 
 from services.identity.core.policy import Policy
 
@@ -31,8 +32,7 @@ class UnusableError(ValueError):
     """The touchpoint has nothing the graph could work on; the text says why."""
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct, gc=False):
     """One touchpoint's request. identifiers: 17 bytes each (kind code, digest), primary first."""
 
     request: Request
@@ -69,4 +69,4 @@ def ask(
         )
     message = blake2b(f"{source}\0{event_id}".encode(), digest_size=16).digest()
     request = _REQUESTS.get(touchpoint_type, Request.EVENT)
-    return Asked(request, flags, message, list(dict.fromkeys(usable)))
+    return Asked(request, flags, message, list(dict.fromkeys(usable)) if len(usable) > 1 else usable)
