@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from services.ingest.endpoints import Endpoint
@@ -24,6 +25,8 @@ class BrokenOffError(Exception):
     """The sender went away before the body was complete."""
 
 
+# A sender refused once is refused again, and taking its address apart costs as much as deciding its event.
+@lru_cache(maxsize=1_024)
 def mask_address(address: str) -> str:
     """An IP address without its host part (IPv4 /24, IPv6 /48): enough to find a sender, too little for a person."""
     try:
