@@ -25,12 +25,20 @@ def _free_port() -> int:
         return port
 
 
-def _start_front(port: int, state: Path) -> Front:
+# Loading chDB takes a second or two of CPU; on a machine that runs ten other things, half a minute.
+START_S = 120
+
+
+def _launch_front(port: int, state: Path, stderr: int | None = None) -> Front:
     own = {"TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{port}", "TOUCHSTREAM_LOCAL_STATE_DIR": str(state)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHSTREAM_")}
     command = [sys.executable, "-m", "deploy.local.clickhouse"]
-    process = subprocess.Popen(command, env={**clean, **own, "TZ": "UTC"}, cwd=ROOT)
-    deadline = time.monotonic() + 30
+    return subprocess.Popen(command, env={**clean, **own, "TZ": "UTC"}, cwd=ROOT, stderr=stderr)
+
+
+def _start_front(port: int, state: Path) -> Front:
+    process = _launch_front(port, state)
+    deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the front ended with {process.returncode}"
         try:
@@ -39,7 +47,7 @@ def _start_front(port: int, state: Path) -> Front:
         except httpx.TransportError:
             time.sleep(0.02)
     process.kill()
-    raise AssertionError("the front did not answer within 30 s")
+    raise AssertionError(f"the front did not answer within {START_S} s")
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +73,26 @@ def start_front() -> Iterator[Callable[[int, Path], Front]]:
 
 
 @pytest.fixture(scope="session")
-def front(start_front: Callable[[int, Path], Front], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
+def front_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State folder of the front that all tests share."""
+    return tmp_path_factory.mktemp("front")
+
+
+@pytest.fixture(scope="session")
+def front(start_front: Callable[[int, Path], Front], front_state: Path) -> tuple[str, int]:
     """Address of a front that all tests share."""
     port = _free_port()
-    start_front(port, tmp_path_factory.mktemp("front"))
+    start_front(port, front_state)
     return "127.0.0.1", port
+
+
+@pytest.fixture
+def refused_front(front: tuple[str, int], front_state: Path) -> Iterator[Front]:
+    """A second front on the folder of the shared one, its stderr to be read."""
+    process = _launch_front(_free_port(), front_state, stderr=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.communicate()
 
 
 @pytest.fixture
