@@ -88,7 +88,7 @@ def start(kafka: str, redis_client: "redis.Redis", redis_url: str, backend_setti
             "TOUCHSTREAM_KAFKA_BOOTSTRAP": kafka,
             "TOUCHSTREAM_REDIS_URL": redis_url,
             "TOUCHSTREAM_PARTITIONS": str(PARTITIONS),
-            "TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS": "6000",
+            "TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS": "3000",
             "TOUCHSTREAM_IDENTITY_METRICS_PORT": str(free_port()),
             **env,
         }

@@ -101,7 +101,7 @@ def start(
             "TOUCHSTREAM_KAFKA_BOOTSTRAP": kafka,
             "TOUCHSTREAM_REDIS_URL": redis_url,
             "TOUCHSTREAM_PARTITIONS": str(PARTITIONS),
-            "TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS": "6000",
+            "TOUCHSTREAM_KAFKA_SESSION_TIMEOUT_MS": "3000",
             "TOUCHSTREAM_RULES_METRICS_PORT": str(free_port()),
             "TOUCHSTREAM_RULES_FOLDER": str(folder),
             "TOUCHSTREAM_RULES_RELOAD_INTERVAL_MS": "50",

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,13 @@ def run(image: Path, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def found(image: Path, names: Iterable[str]) -> set[str]:
+    """Those of the packages that the image holds."""
+    done = run(image, f"from importlib.util import find_spec; print(*filter(find_spec, {[*names]}))")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
 def modules(service: str) -> list[str]:
     """What an image of this service is started with."""
     mains = (REPO / "services" / service).rglob("__main__.py")
@@ -79,9 +87,7 @@ def test_an_image_holds_what_its_service_imports_and_no_more(service: str, tmp_p
     for module in modules(service):
         done = run(tmp_path, f"import {module}")
         assert done.returncode == 0, done.stderr
-    installed = {name for name in OWN if run(tmp_path, f"import {name}").returncode == 0}
-    assert installed == {name for name, owner in OWN.items() if owner == service}
-    assert run(tmp_path, "import pytest").returncode != 0
+    assert found(tmp_path, [*OWN, "pytest"]) == {name for name, owner in OWN.items() if owner == service}
 
 
 def test_the_operators_image_runs_the_command_line(tmp_path: Path) -> None:
@@ -91,4 +97,4 @@ def test_the_operators_image_runs_the_command_line(tmp_path: Path) -> None:
     assert entry
     done = run(tmp_path, f"import sys; sys.argv[1:] = ['setup', '--help']; {entry[1]}")
     assert done.returncode == 0, done.stderr
-    assert run(tmp_path, "import pytest").returncode != 0
+    assert found(tmp_path, ["typer", "pytest"]) == {"typer"}

@@ -54,7 +54,7 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def reply(self, sql: str, args: dict[str, list[str]]) -> tuple[int, bytes, dict[str, str]]:
         if "version()" in sql:

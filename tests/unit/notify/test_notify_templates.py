@@ -1,5 +1,6 @@
 """Which file serves a template, a channel and a language."""
 
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from tests.unit.notify.notify_builders import FILES, NOW_MS, trigger
 
 FOLDER, FILE = "deploy/config/templates", "deploy/config/destinations.yaml"
 SHIPPED = ("welcome", "first-order", "coupon", "care_90_days", "vip_watch")
+shipped_templates = cache(lambda: load_templates(FOLDER, "zh"))
 CONTEXT: dict[str, object] = {"traits": {"name": "Lena\n Li"}, "fired_at": NOW_MS}
 
 
@@ -78,7 +80,7 @@ def test_every_shipped_template_renders_for_a_customer_of_whom_little_is_known(
     found = trigger(
         Action(channel, "", template, {"language": language}), profile={"traits": {"email": "lena@example.com"}}
     )
-    (planned,) = plan(found, routes, load_templates(FOLDER, "zh"), stable_id, NOW_MS)
+    (planned,) = plan(found, routes, shipped_templates(), stable_id, NOW_MS)
     assert (planned.status, planned.reason) == (None, "")
     assert planned.content.text or planned.content.body
     if channel == "email":
@@ -91,14 +93,14 @@ def test_every_shipped_template_renders_for_a_customer_of_whom_little_is_known(
 def test_the_shipped_task_names_its_title_and_when_it_is_due(channel: str) -> None:
     routes = load_destinations(FILE, {}).routes("Asia/Shanghai")
     found = trigger(Action(channel, "", "task", {"title": "Call back", "due_hours": 24, "language": "en"}))
-    (planned,) = plan(found, routes, load_templates(FOLDER, "zh"), stable_id, NOW_MS)
+    (planned,) = plan(found, routes, shipped_templates(), stable_id, NOW_MS)
     text = planned.content.text or planned.content.body
     assert "Call back" in text
     assert "2025-06-16" in text
 
 
 def test_every_action_of_the_shipped_rules_has_its_destination_and_template() -> None:
-    destinations, found = load_destinations(FILE, {}), load_templates(FOLDER, "zh")
+    destinations, found = load_destinations(FILE, {}), shipped_templates()
     actions = [
         read_action(item)
         for path in sorted(Path("deploy/config/rules").glob("*.yaml"))
