@@ -1,0 +1,23 @@
+"""Another number of partitions than the topics have."""
+
+from unittest.mock import patch
+
+import pytest
+
+from services.chassis.errors import Fatal
+from services.chassis.kafka import loop
+from services.chassis.testing.fake_kafka import FakeClient
+from services.chassis.testing.simulation import Simulation, loop_metrics
+from tests.unit.chassis.test_loop import SERVICE
+
+
+@pytest.mark.parametrize("told", [1, 3, 64])
+def test_a_start_with_another_number_of_partitions_is_refused(told: int) -> None:
+    """Keys went to partitions whose owner had never seen them: customers' logs had holes, and nothing said why."""
+    simulation = Simulation([SERVICE], 1)
+    process = simulation.processes[0]
+    settings = process.loop.settings.model_copy(update={"partitions": told})
+    client = FakeClient(simulation.broker, process, process.point, simulation.pass_time, SERVICE.partitions)
+    with patch.object(loop, "client", client), pytest.raises(Fatal, match=f"has 2 partitions.* is {told}"):
+        loop.Loop(SERVICE.config, settings, process.ledger, process.loop.open_worker, loop_metrics("loop"))
+    simulation.close()
