@@ -33,7 +33,7 @@ class Writer:
     """Turns decisions into outputs; shared by all partitions of the process."""
 
     def __init__(self, policy: Policy, partitions: int, registry: Registry) -> None:
-        self._partitions = partitions
+        self._partitions, self._registry = partitions, registry
         self._kinds = policy.by_code
         self._customer = lru_cache(maxsize=NAMES_KEPT)(self._customer_of)
         self._node = lru_cache(maxsize=NAMES_KEPT)(lambda raw: self.node(raw).encode())
@@ -68,7 +68,8 @@ class Writer:
                 headers = [_EVENT, ("n", b"%d" % act.n), ("node", self._node(act.node)), ("src", source)]
                 out.append(Output(RESOLVED, partition, key, record.value, headers))
             elif isinstance(act, d.Poisoned):
-                out.append(dead_letter(record, SERVICE, record.poison or "cannot be read", self._partitions))
+                error = record.poison or "cannot be read"
+                out.append(dead_letter(record, SERVICE, error, self._partitions, self._registry))
             else:
                 place = f"{generation}.{record.partition}.{record.offset}"
                 touchpoint = touchpoints.get(act.rel)

@@ -38,7 +38,7 @@ def assemble(
     encode = Codec("delivery", registry).encode
     planner = Planner(
         Codec("trigger", registry).decode, encode, destinations.routes(settings.time_zone),
-        load_templates(settings.templates, destinations.language), settings.partitions, now_ms,
+        load_templates(settings.templates, destinations.language), settings.partitions, now_ms, registry,
     )  # fmt: skip
     relay = Relay(store, publisher, persistence, owned)
     context = Context(

@@ -77,7 +77,7 @@ class ProfileHandler:
         self._config, self._partitions, self._thresholds = config, partitions, thresholds
         self._cache = Cache(max(cache_customers, 10_000))
         known = registry if registry is not None else open_registry()
-        self._reader, self._writer = Reader(known), ProfileWriter(partitions, known)
+        self._registry, self._reader, self._writer = known, Reader(known), ProfileWriter(partitions, known)
         self._swept_version = self._sweeping_version = -1
         self._sweep_cursor = 0
 
@@ -98,7 +98,7 @@ class ProfileHandler:
         batch = Batch(context)
         if len(mine) < len(records):
             foreign = [record for record in records if not _is_of_identity(record)]
-            batch.dead += [dead_letter(record, SERVICE, FOREIGN, self._partitions) for record in foreign]
+            batch.dead += [self._dead_letter(record, FOREIGN) for record in foreign]
         try:
             self._work(batch, mine, ticks, ready)
         except (log.LogError, Poison) as error:  # a hand-over that cannot be read must never be skipped
@@ -134,9 +134,12 @@ class ProfileHandler:
             name, n = record.key.decode(), int(record.headers["n"])
             self._decoded[name, n] = self._reader.read(name, n, held)
         except Poison as error:
-            batch.dead.append(dead_letter(record, SERVICE, str(error), self._partitions))
+            batch.dead.append(self._dead_letter(record, str(error)))
             return Held("poison", held.node, place, b"")
         return held
+
+    def _dead_letter(self, record: Record, error: str) -> Output:
+        return dead_letter(record, SERVICE, error, self._partitions, self._registry)
 
     def _decode_held(self, customer_id: str, n: int, held: Held) -> LogRecord:
         # By customer and number: a touchpoint's take and its event stand at the same place.

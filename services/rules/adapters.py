@@ -143,7 +143,7 @@ class Wire:
 
     def __init__(self, registry_url: str, partitions: int) -> None:
         registry = open_registry(registry_url)
-        self.partitions = partitions
+        self.partitions, self.registry = partitions, registry
         self._change, self._trigger = Codec("profile_change", registry), Codec("trigger", registry)
 
     def read_change(self, value: bytes | None) -> Change:

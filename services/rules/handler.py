@@ -72,7 +72,7 @@ class RulesHandler:
                     raise Poison(record.poison)
                 change = self._wire.read_change(record.value)
             except Poison as poison:
-                dead.append(dead_letter(record, SERVICE, str(poison), self._wire.partitions))
+                dead.append(dead_letter(record, SERVICE, str(poison), self._wire.partitions, self._wire.registry))
                 continue
             if change.kind in HANDOVERS or rules.candidates(change):
                 batch.append((change, record.value or b""))

@@ -10,11 +10,12 @@ from timeit import repeat
 from services.profile.core.config import ProfileConfig, parse_config
 from services.profile.core.fold import fold
 from services.profile.core.rfm import score
-from services.profile.core.state import Event, Part, Thresholds, decode_part, encode
+from services.profile.core.state import Event, Part, Thresholds, encode
 from services.profile.core.summary import profile_json, snapshot_fields
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
 from services.profile.core.view import view
+from tests.unit.profile.profile_builders import decode_part
 
 DAY_MS = 86_400_000
 NOW_MS = 1_790_000_000_000

@@ -6,10 +6,10 @@ import pytest
 import redis
 
 from services.chassis.clickhouse import Clickhouse, connect
-from services.chassis.clock import FakeClock
 from services.chassis.errors import Retriable
 from services.chassis.records import Record
 from services.chassis.redis.shared import SharedValue
+from services.chassis.testing.clock import FakeClock
 from services.profile.archive.core.rows import customer_rows
 from services.profile.archive.settings import ArchiveSettings
 from services.profile.core.calendar import DAY_MS, Calendar

@@ -168,10 +168,6 @@ class Store:
         triples = zip(*[iter(rows)] * 3, strict=True)
         return int(outbox), {name.decode(): Depth(int(count), int(overdue)) for name, count, overdue in triples}
 
-    async def queues(self) -> set[str]:
-        """Every destination that ever had a delivery."""
-        return {name.decode() for name in await self._client.smembers(f"{TAG}:queues")}
-
 
 def _text(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")

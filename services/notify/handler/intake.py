@@ -14,6 +14,7 @@ from services.chassis.ids import partition_of, stable_id
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Output, Record
+from services.chassis.registry import Registry
 from services.notify import metrics
 from services.notify.adapters.store import Accepted, Place, Store
 from services.notify.core.model import Delivery, delivery_record
@@ -54,6 +55,11 @@ class Planner:
     templates: Templates
     partitions: int
     clock: Callable[[], int]
+    registry: Registry
+
+    def dead_letter(self, record: Record, error: str) -> Output:
+        """What is kept of a trigger that cannot be planned."""
+        return dead_letter(record, metrics.SERVICE, error, self.partitions, self.registry)
 
     def plan(self, record: Record) -> list[Accepted]:
         """The deliveries of one trigger, those that ended at once with their record. Raises Poison or Malformed."""
@@ -127,7 +133,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - one trigger that cannot be planned must not hold up the others
             known = isinstance(error, Poison | Malformed)
             text = str(error) if known else f"{type(error).__name__}: {error}"
-            batch.dead.append(dead_letter(record, metrics.SERVICE, text, self._planner.partitions))
+            batch.dead.append(self._planner.dead_letter(record, text))
             self._log.warning(
                 "trigger.dead", topic=record.topic, partition=record.partition, offset=record.offset, text=text[:300]
             )

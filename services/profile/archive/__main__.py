@@ -11,6 +11,7 @@ from services.chassis.kafka.relay import Relay
 from services.chassis.logs import configure_logs
 from services.chassis.redis.client import assert_durable, sync_client
 from services.chassis.redis.ledger import Ledger
+from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.profile.archive.batches import Archiver
@@ -41,8 +42,9 @@ def main(stop: Stop) -> None:
         if not wait_for_tables(store, health, stop, lambda text: metrics.limited.warning("tables.wait", text=text)):
             return
         ledger, limits = Ledger(redis), Limits(settings.batch_rows, settings.batch_bytes)
-        decoders = open_decoders(settings.schema_registry_url)
-        archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms)
+        registry = open_registry(settings.schema_registry_url)
+        decoders = open_decoders(registry)
+        archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms, registry)
         session_ms = settings.kafka_session_timeout_ms
         pace = Pace(settings.linger_ms / 1000, settings.inserts_per_s, settings.buffer_bytes, session_ms / 1000)
         reader = Reader(settings.kafka_bootstrap, f"touchstream-{SERVICE}", session_ms, SERVICE, LONGEST_ROUND_MS)

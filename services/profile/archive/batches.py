@@ -16,6 +16,7 @@ from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.kafka.line import KILLS_UNTIL_POISON, POISON_SAMPLE, POISON_SHARE, SUSPICIOUS_CLAIMS
 from services.chassis.records import Decision, Entry
 from services.chassis.redis.ledger import Claim
+from services.chassis.registry import Registry
 from services.profile.archive.decode import Decoder
 from services.profile.archive.line import Batch, Intent, Limits, Line, Suspect
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
@@ -48,10 +49,11 @@ class Archiver:
 
     def __init__(
         self, ledger: ArchiveLedger, clickhouse: Inserter, decoders: dict[str, Decoder], partitions: int,
-        limits: Limits, metrics: ArchiveMetrics, clock: Clock,
+        limits: Limits, metrics: ArchiveMetrics, clock: Clock, registry: Registry,
     ) -> None:  # fmt: skip
         self._ledger, self._clickhouse, self._decoders = ledger, clickhouse, decoders
         self._partitions, self._limits, self._metrics, self._clock = partitions, limits, metrics, clock
+        self._registry = registry
         self._recent: dict[str, tuple[int, int]] = {}
 
     def advance(self, line: Line) -> Entry | None:
@@ -136,7 +138,10 @@ class Archiver:
 
     def _commit(self, line: Line, batch: Batch) -> Entry:
         assert batch.decoded is not None
-        outputs = [dead_letter(record, SERVICE, reason, self._partitions) for record, reason in batch.decoded.dead]
+        outputs = [
+            dead_letter(record, SERVICE, reason, self._partitions, self._registry)
+            for record, reason in batch.decoded.dead
+        ]
         former, line.claim.extra = line.claim.extra, b""
         try:
             return self._ledger.apply(line.claim, Decision(outputs=outputs), batch.seen, batch.upto, batch.log_ms)

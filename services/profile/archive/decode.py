@@ -7,7 +7,7 @@ from typing import Any
 from services.chassis.avro import Codec
 from services.chassis.errors import Poison
 from services.chassis.records import Record
-from services.chassis.registry import Registry, open_registry
+from services.chassis.registry import Registry
 from services.profile.archive.core.rows import FEEDS, Feed, Rows, header_fields
 
 # Hand-overs and ends stand in the same log as events; their story is told by identity.changes.
@@ -99,7 +99,6 @@ def _newest(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.poison or last[record.key] == record.offset]
 
 
-def open_decoders(registry_url: str) -> dict[str, Decoder]:
-    """A decoder per topic that is archived; an empty URL means the committed schema ids."""
-    registry = open_registry(registry_url)
+def open_decoders(registry: Registry) -> dict[str, Decoder]:
+    """A decoder per topic that is archived."""
     return {topic: Decoder(topic, registry) for topic in FEEDS}

@@ -207,21 +207,9 @@ def encode(value: Part | Conclusion | Thresholds) -> bytes:
     return ENCODER.encode(value)
 
 
-def decode_part(data: bytes) -> Part:
-    """Read `encode(part)`; raises msgspec.ValidationError or DecodeError on other bytes."""
-    return _PART.decode(data)
-
-
-def decode_conclusion(data: bytes) -> Conclusion:
-    """Read `encode(conclusion)`; raises msgspec.ValidationError or DecodeError on other bytes."""
-    return _CONCLUSION.decode(data)
-
-
 def decode_thresholds(data: bytes) -> Thresholds:
     """Read `encode(thresholds)`; raises msgspec.ValidationError or DecodeError on other bytes."""
     return _THRESHOLDS.decode(data)
 
 
-_PART = msgspec.msgpack.Decoder(Part)
-_CONCLUSION = msgspec.msgpack.Decoder(Conclusion)
 _THRESHOLDS = msgspec.msgpack.Decoder(Thresholds)

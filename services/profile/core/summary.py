@@ -135,14 +135,6 @@ def traits_of(parts: tuple[Part, ...]) -> dict[str, Json]:
     return merged
 
 
-def trait_sources(parts: tuple[Part, ...]) -> dict[str, str]:
-    """Where each current trait comes from: field → source."""
-    writes = sorted((write for part in parts for write in part.writes), key=lambda w: (w.ms, w.event_id, w.source))
-    sources = {name: write.source for write in writes for name in write.fields}
-    shown = traits_of(parts)
-    return {name: source for name, source in sources.items() if name in shown}
-
-
 def counts_of(parts: tuple[Part, ...]) -> dict[str, int]:
     """Lifetime count per event name; names beyond the limit of a part stand together under ""."""
     if len(parts) == 1:

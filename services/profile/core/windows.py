@@ -1,15 +1,9 @@
 """Counts and sums over the last days of all parts. One part is the common case and is read in place."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.state import Part, Ring
-
-
-def window_count(parts: Iterable[Part], names: Collection[str], after: int) -> int:
-    """Events of these names later than day `after` (at most RING_DAYS back)."""
-    return sum(_net(ring, after)[0] for part in parts for name, ring in part.counters.items() if name in names)
 
 
 def orders_in(parts: tuple[Part, ...], after: int, enough: int) -> tuple[int, int | None, int]:

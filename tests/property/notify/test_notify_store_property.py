@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 
 from deploy.local import valkey
 from deploy.local.settings import local_settings
-from services.chassis.clock import FakeClock
 from services.chassis.redis.client import async_client
+from services.chassis.testing.clock import FakeClock
 from services.chassis.testing.waiting import free_port, wait_for
 from services.notify.adapters.store import Accepted, Claimed, Ended, Mark, PutOff, Store
 from services.notify.core.model import Status

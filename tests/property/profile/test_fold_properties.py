@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from services.profile.core import fold as folding
 from services.profile.core.fold import fold
-from services.profile.core.state import decode_part, encode
+from services.profile.core.state import encode
 from tests.property.profile.profile_naive import CALM, CONFIG, event_lists
+from tests.unit.profile.profile_builders import decode_part
 
 
 def folded(events, part=None):

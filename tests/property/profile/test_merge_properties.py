@@ -7,12 +7,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from services.profile.core.catalogue import DEFINITIONS
 from services.profile.core.fold import fold
 from services.profile.core.rfm import score
-from services.profile.core.state import Conclusion, Event, decode_conclusion, decode_part, encode
+from services.profile.core.state import Conclusion, Event, encode
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
 from services.profile.core.view import view
 from tests.property.profile.profile_naive import CALM, CONFIG, DAY_MS, NAMES, NOW_MS
-from tests.unit.profile.profile_builders import CUTS
+from tests.unit.profile.profile_builders import CUTS, decode_conclusion, decode_part
 
 TIMED = {definition.name for definition in DEFINITIONS if definition.clock is not None}
 # Their clock only ever moves forward, so one anchor qualifies once; the others depend on more than the clock.

@@ -8,6 +8,7 @@ from services.chassis.errors import Retriable
 from services.chassis.health import Health
 from services.chassis.records import Entry, Output, Record, unpack_entry
 from services.chassis.redis.slots import Slot
+from services.chassis.registry import open_registry
 from services.chassis.testing.fake_ledger import FakeLedger, FakeServer, Hook
 from services.profile.archive.batches import Archiver
 from services.profile.archive.decode import Decoder
@@ -94,7 +95,9 @@ class Owner:
     ) -> None:  # fmt: skip
         self.log, self.sent, self.limits = log, sent, limits
         self.ledger = FakeLedger(server, hook)
-        self.archiver = Archiver(self.ledger, clickhouse, {TOPIC: _decoder}, 1, limits, metrics(), lambda: AT)
+        self.archiver = Archiver(
+            self.ledger, clickhouse, {TOPIC: _decoder}, 1, limits, metrics(), lambda: AT, open_registry()
+        )
         claim = self.ledger.claim(SLOT, TOPIC, "cluster", "topic", 0)
         entries = [unpack_entry(blob) for blob in claim.unsent]
         claim.restored(entries)

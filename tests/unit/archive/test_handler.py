@@ -10,6 +10,7 @@ from services.chassis.kafka.reader import Place, Places, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry, Record
 from services.chassis.redis.ledger import Claim
+from services.chassis.registry import open_registry
 from services.chassis.testing.fake_ledger import FakeLedger, FakeServer
 from services.profile.archive import handler
 from services.profile.archive.batches import Archiver
@@ -99,7 +100,9 @@ class Process:
         ledger, limits = FakeLedger(self.server), Limits(rows=5, size_bytes=1 << 20)
         log = Log(cluster, {TOPIC: "id"}, {}, frozenset())
         self.ownership = Ownership(cast(Reader, self.reader), cast(Relay, self.relay), ledger, log, metrics())
-        archiver = Archiver(ledger, self.clickhouse, {TOPIC: Decoder(TOPIC)}, 1, limits, metrics(), lambda: AT)
+        archiver = Archiver(
+            ledger, self.clickhouse, {TOPIC: Decoder(TOPIC)}, 1, limits, metrics(), lambda: AT, open_registry()
+        )
         pace = Pace(linger_s=0.0, inserts_per_s=1e9, buffer_bytes=buffer_bytes, fenced_wait_s=0.0)
         self.upkeeps = 0
         reader, relay = cast(Reader, self.reader), cast(Relay, self.relay)

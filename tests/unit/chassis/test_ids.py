@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis.clock import FakeClock, now_ms
+from services.chassis.clock import now_ms
 from services.chassis.ids import digest, node_of, node_text, partition_of, stable_id, uuid_text
+from services.chassis.testing.clock import FakeClock
 
 KEY = b"touchstream-local"
 

@@ -15,6 +15,7 @@ from services.chassis.avro import Codec
 from services.chassis.ids import partition_of
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.records import Output, Record
+from services.chassis.registry import open_registry
 from services.chassis.testing.examples import all_examples
 from services.chassis.topics import load_topics
 
@@ -88,7 +89,8 @@ def test_what_cannot_take_its_place_again_is_refused(headers: dict[str, str], re
 
 def dead_record(service: str, topic: str, offset: int, value: bytes, headers: dict[str, str]) -> Record:
     raw = {name: text.encode() for name, text in headers.items()}
-    output = dead_letter(Record(topic, 1, offset, b"user_id:aa", value, raw, 1), service, f"error {offset}", PARTITIONS)
+    record = Record(topic, 1, offset, b"user_id:aa", value, raw, 1)
+    output = dead_letter(record, service, f"error {offset}", PARTITIONS, open_registry())
     return Record(output.topic, output.partition, offset, output.key, output.value, {}, offset)
 
 

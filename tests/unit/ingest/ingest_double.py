@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from services.chassis.avro import Codec
-from services.chassis.clock import FakeClock
 from services.chassis.errors import Fatal
+from services.chassis.testing.clock import FakeClock
 from services.ingest.adapters import NotStored, Outgoing
 from services.ingest.app import build_app
 from services.ingest.core.keys import Grant, Keyring, key_digest

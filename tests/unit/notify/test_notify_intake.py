@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from services.chassis.avro import Codec
-from services.chassis.clock import FakeClock
 from services.chassis.errors import Retriable
 from services.chassis.health import Health
 from services.chassis.ids import partition_of, stable_id
 from services.chassis.records import Output, Record
+from services.chassis.registry import open_registry
+from services.chassis.testing.clock import FakeClock
 from services.notify import metrics
 from services.notify.adapters.store import Store
 from services.notify.handler.intake import Incoming, Intake, Planner
@@ -29,7 +30,7 @@ class Bench:
         self.trigger, self.delivery = Codec("trigger"), Codec("delivery")
         self.acknowledged: list[int] = []
         self.woken: list[set[str]] = []
-        planner = Planner(self.trigger.decode, self.delivery.encode, routes(), templates(), 4, clock)
+        planner = Planner(self.trigger.decode, self.delivery.encode, routes(), templates(), 4, clock, open_registry())
         self.intake = Intake(planner, store, Persistence(Health()), self.publish, self.woken.append, 10)
 
     async def publish(self, output: Output) -> None:

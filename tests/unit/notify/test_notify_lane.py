@@ -7,8 +7,8 @@ import pytest
 
 from services.chassis import failpoints
 from services.chassis.avro import Codec
-from services.chassis.clock import FakeClock
 from services.chassis.health import Health
+from services.chassis.testing.clock import FakeClock
 from services.notify.adapters.store import Accepted, Mark, Store
 from services.notify.channels.sink import AbsentSender
 from services.notify.core.breaker import Rules, State, state_of

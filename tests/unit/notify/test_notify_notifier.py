@@ -11,6 +11,7 @@ from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.health import Health
 from services.chassis.records import Output, Record
+from services.chassis.registry import open_registry
 from services.notify import metrics
 from services.notify.adapters.store import DAY_MS, Accepted, Store
 from services.notify.channels.base import Sender
@@ -60,7 +61,7 @@ async def make(redis_db: "redis.asyncio.Redis", log: MemoryLog, health: Health) 
         )  # fmt: skip
         limits = Limits(4, 2.0, 5_000)
         opened = {name: Opened(sender, POLICIES["webhook"], limits) for name, sender in senders.items()}
-        planner = Planner(Codec("trigger").decode, encode, routes(), templates(), 4, now_ms)
+        planner = Planner(Codec("trigger").decode, encode, routes(), templates(), 4, now_ms, open_registry())
 
         async def publish(output: Output) -> None:
             await log.publish(output.topic, output.partition, [output])

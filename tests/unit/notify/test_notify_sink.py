@@ -5,7 +5,7 @@ import threading
 
 import httpx
 
-from services.chassis.clock import FakeClock
+from services.chassis.testing.clock import FakeClock
 from services.notify.channels.sink import SinkSender, SinkStore
 from services.notify.channels.sink_server import SinkServer
 from services.notify.core.model import Result

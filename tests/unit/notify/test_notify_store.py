@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.chassis.clock import FakeClock
+from services.chassis.testing.clock import FakeClock
 from services.notify.adapters.store import Accepted, Claimed, Depth, Ended, Mark, Place, PutOff, Store
 from services.notify.core.model import Delivery, Status
 from tests.unit.notify.notify_builders import delivery

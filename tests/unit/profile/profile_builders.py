@@ -1,5 +1,7 @@
 """Events and customers for profile's tests: a test says only what matters to it. Days are counted back from TODAY."""
 
+import msgspec
+
 from services.profile.core.config import ProfileConfig, parse_config
 from services.profile.core.fold import fold
 from services.profile.core.rfm import score
@@ -14,6 +16,8 @@ NOW_MS = CONFIG.calendar.start_ms(TODAY) + NOON_MS
 # Quintile cuts of an imagined population; 8 and more of R+F+M is the top, and more than 100.00.
 CUTS = Thresholds(7, 100, (10, 40, 100, 200), (1, 2, 3, 4), (1_000, 2_000, 5_000, 9_000), 12, 10_000)
 
+decode_part = msgspec.msgpack.Decoder(Part).decode
+decode_conclusion = msgspec.msgpack.Decoder(Conclusion).decode
 _numbers = iter(range(1_000_000_000))
 
 

@@ -4,8 +4,8 @@ from unittest.mock import patch
 
 from services.profile.core import fold as folding
 from services.profile.core.fold import fold, has_seen, order_key
-from services.profile.core.state import decode_part, encode
-from tests.unit.profile.profile_builders import CONFIG, TODAY, event, part_of, purchase
+from services.profile.core.state import encode
+from tests.unit.profile.profile_builders import CONFIG, TODAY, decode_part, event, part_of, purchase
 
 
 def test_a_ring_keeps_four_hundred_days_and_the_lifetime_sum():

@@ -4,11 +4,11 @@ import json
 
 from services.profile.core.fold import fold
 from services.profile.core.rfm import score
-from services.profile.core.state import decode_part, encode
-from services.profile.core.summary import profile_json, snapshot_fields, trait_sources, traits_of
+from services.profile.core.state import encode
+from services.profile.core.summary import profile_json, snapshot_fields, traits_of
 from services.profile.core.tags import conclude
 from services.profile.core.view import view
-from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, at, event, part_of, purchase
+from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, at, decode_part, event, part_of, purchase
 
 
 def judged(parts):
@@ -76,13 +76,11 @@ def test_an_import_never_overwrites_a_newer_trait():
     part = part_of(stated(1, {"city": "new"}, source="app"))
     fold(part, stated(400, {"city": "old", "birthday": "1990-01-01"}, source="crm", flags=1), CONFIG)
     assert traits_of((part,)) == {"birthday": "1990-01-01", "city": "new"}
-    assert trait_sources((part,)) == {"birthday": "crm", "city": "app"}
 
 
 def test_null_hides_a_trait_until_it_is_stated_again():
     part = part_of(stated(5, {"city": "x"}), stated(3, {"city": None}))
     assert traits_of((part,)) == {}
-    assert trait_sources((part,)) == {}
     fold(part, stated(1, {"city": "y"}), CONFIG)
     assert traits_of((part,)) == {"city": "y"}
 
