@@ -55,8 +55,8 @@ test-containers: $(STAMP) ## run the tests that need a Docker engine, on real Ka
 		exit 1; }
 	@$(BIN)/pytest -m containers tests/containers $(ARGS)
 
-.PHONY: check check-format check-lint check-imports check-types check-docs
-check: check-format check-lint check-imports check-types check-docs ## format, lint, import contracts, types, docs
+.PHONY: check check-format check-lint check-imports check-declared check-types check-docs
+check: check-format check-lint check-imports check-declared check-types check-docs ## format, lint, imports, types, docs
 
 check-format: $(STAMP)
 	@$(BIN)/ruff format --check $(CHECKED)
@@ -66,6 +66,19 @@ check-lint: $(STAMP)
 
 check-imports: $(STAMP)
 	@$(BIN)/lint-imports --no-logo
+
+# What a project imports it declares itself (DEP001, DEP003); what it declares for others (DEP002) is its own affair.
+# deploy/local runs in the group of the local stack (DEP004). Only what is wrong is printed.
+check-declared: $(STAMP)
+	@declared() { \
+		local said; \
+		said=$$($(BIN)/deptry "$$@" --no-ansi -kf services -kf cli -kf deploy 2>&1) || { echo "$$said"; return 1; }; \
+	}; \
+	for project in services/*/pyproject.toml; do \
+		declared "$${project%/*}" --config "$$project" --ignore DEP002; \
+	done; \
+	declared cli --ignore DEP002; \
+	declared deploy --ignore DEP002,DEP004
 
 check-types: $(STAMP)
 	@$(BIN)/mypy

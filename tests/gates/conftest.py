@@ -10,9 +10,13 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 VENV = Path(sys.prefix)
-# The repository stands on the environment's path (editable install), and `services`, a namespace package, would be
-# looked up in both trees. Python runs this module after it has read the .pth files.
-SITECUSTOMIZE = f"import sys\n\nsys.path[:] = [entry for entry in sys.path if entry != {str(REPO)!r}]\n"
+# A checkout of this repository (perhaps another) stands on the environment's path, editable, and `services`,
+# a namespace package, would be looked up in both trees. Python runs this module after it has read the .pth files.
+SITECUSTOMIZE = """import os.path
+import sys
+
+sys.path[:] = [entry for entry in sys.path if not os.path.exists(os.path.join(entry, ".importlinter"))]
+"""
 
 
 class Slice:
@@ -22,6 +26,8 @@ class Slice:
         self.root = root
         for name in ("Makefile", "pyproject.toml", ".importlinter"):
             shutil.copy(REPO / name, root / name)
+        for project in sorted(REPO.glob("services/*/pyproject.toml")):
+            self.write(str(project.relative_to(REPO)), project.read_text())
         for top in ("services", "cli", "deploy"):
             for package in sorted((REPO / top).rglob("__init__.py")):
                 self.write(str(package.relative_to(REPO)), "")

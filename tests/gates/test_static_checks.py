@@ -18,6 +18,13 @@ PLANTS = [
     ("check-lint", "services/rules/core/x.py", "from datetime import datetime\n\nx = datetime.now()\n", "TID251"),
     ("check-lint", "services/rules/core/x.py", "import uuid\n\nx = uuid.uuid4()\n", "TID251"),
     ("check-lint", "services/rules/core/x.py", "import urllib.request\n\nx = urllib.request.urlopen\n", "TID251"),
+    # A dependency of another member, of a dependency, of nobody, of the tests.
+    ("check-declared", "services/rules/planted.py", "import phonenumbers\n", "DEP003 'phonenumbers'"),
+    ("check-declared", "services/chassis/planted.py", "import starlette\n", "DEP003 'starlette'"),
+    ("check-declared", "cli/planted.py", "import lz4\n", "DEP004 'lz4'"),
+    ("check-declared", "cli/planted.py", "import pytest\n", "DEP004 'pytest'"),
+    ("check-declared", "deploy/local/planted.py", "import aiokafka\n", "DEP003 'aiokafka'"),
+    ("check-declared", "services/notify/planted.py", "import nowhere\n", "DEP001 'nowhere'"),
     ("check-types", "services/ingest/planted.py", "def size(x: str) -> str:\n    return len(x)\n", "[return-value]"),
     ("check-types", "services/ingest/planted.py", "def size(x):\n    return len(x)\n", "[no-untyped-def]"),
     ("check-types", "cli/x.py", "x: list = []\n", "[type-arg]"),
@@ -25,7 +32,7 @@ PLANTS = [
 ]
 
 
-@pytest.mark.parametrize("target", ["check-format", "check-lint", "check-types"])
+@pytest.mark.parametrize("target", ["check-format", "check-lint", "check-declared", "check-types"])
 def test_a_clean_tree_passes(tree: Tree, target: str) -> None:
     tree.write("services/ingest/planted.py", 'def size(text: str) -> int:\n    return len(text) + len("")\n')
     code, output = tree.make(target)
