@@ -12,10 +12,13 @@ from services.chassis.registry import Registry
 from services.profile import metrics
 from services.profile.core.contribution import ContributionError, contribution
 from services.profile.core.customer_log import CustomerState, Fact, Held, LogRecord, Piece
-from services.profile.core.state import FLAG_IMPORT, Conclusion, Rfm, View
+from services.profile.core.state import FLAG_IMPORT, Conclusion, Event, Rfm, View
 from services.profile.core.summary import snapshot_fields
 
 CHANGES, PROFILES = "profile.changes", "profiles"
+_HAND_OVERS = frozenset(("gave", "took", "erased"))
+# What stands in a change that no event, or no record at all, is behind.
+_NO_EVENT, _TIME = Event("", "", "", "", "", 0), LogRecord("", "", 0, "", "", 0)
 
 
 class Reader:
@@ -29,7 +32,7 @@ class Reader:
         if held.kind == "poison":
             return LogRecord("poison", customer_id, n, held.node, held.place, 0)
         if held.kind == "event":
-            return self._event(customer_id, n, held)
+            return self.event(customer_id, n, held.node, held.place, held.value)
         raw = self._log.decode(held.value)
         pieces = tuple(Piece(p["handoff_id"], p["to_id"], tuple(p["nodes"])) for p in raw["pieces"])
         return LogRecord(
@@ -37,14 +40,15 @@ class Reader:
             handoff_id=raw["handoff_id"], from_id=raw["from_id"],
         )  # fmt: skip
 
-    def _event(self, customer_id: str, n: int, held: Held) -> LogRecord:
-        touchpoint = self._touchpoint.decode(held.value)
+    def event(self, customer_id: str, n: int, node: str, place: str, value: bytes | None) -> LogRecord:
+        """A touchpoint as a record of the log. Raises Poison when it cannot be read."""
+        touchpoint = self._touchpoint.decode(value)
         try:
-            event = contribution(touchpoint, held.place)
+            event = contribution(touchpoint, place)
         except ContributionError as error:
             raise Poison(str(error)) from error
         return LogRecord(
-            "event", customer_id, n, held.node, held.place, touchpoint["received_at"], event, touchpoint["properties"]
+            "event", customer_id, n, node, place, touchpoint["received_at"], event, touchpoint["properties"]
         )
 
 
@@ -55,44 +59,52 @@ class ProfileWriter:
         self._partitions = partitions
         self._change, self._profile = Codec("profile_change", registry), Codec("profile", registry)
 
-    def change(self, customer_id: str, fact: Fact, cause: str, now_ms: int) -> Output:
+    def change(self, fact: Fact, cause: str, now_ms: int) -> Output:
         """One record of profile.changes. The header `when` lets rules pass over what no rule names, undecoded."""
-        record, changes = fact.record, fact.changes
-        event = record.event if record is not None else None
-        name = event.name if event is not None else ""
-        key = customer_id.encode()
+        record, changes = fact.record or _TIME, fact.changes
+        event, added = record.event or _NO_EVENT, changes.tags_added
+        is_import = bool(event.flags & FLAG_IMPORT)
         value = self._change.encode(
             {
-                "customer_id": customer_id,
+                "customer_id": fact.customer_id,
                 "kind": fact.kind,
                 "cause": cause,
-                "event_id": event.event_id if event else "",
-                "source": event.source if event else "",
-                "type": event.type if event else "",
-                "name": name,
-                "node": record.node if record else "",
-                "occurred_at": event.occurred_at if event else now_ms,
-                "accepted_at": record.accepted_at if record else 0,
+                "event_id": event.event_id,
+                "source": event.source,
+                "type": event.type,
+                "name": event.name,
+                "node": record.node,
+                "occurred_at": now_ms if event is _NO_EVENT else event.occurred_at,
+                "accepted_at": record.accepted_at,
                 "changed_at": now_ms,
                 "first": fact.is_first,
-                "is_import": event is not None and bool(event.flags & FLAG_IMPORT),
-                "tags_added": [tag for tag, _, _ in changes.tags_added],
+                "is_import": is_import,
+                "tags_added": [tag for tag, _, _ in added] if added else [],
                 "tags_removed": list(changes.tags_removed),
-                "tag_anchors": [anchor for _, anchor, _ in changes.tags_added],
-                "tag_reasons": [reason for _, _, reason in changes.tags_added],
+                "tag_anchors": [anchor for _, anchor, _ in added] if added else [],
+                "tag_reasons": [reason for _, _, reason in added] if added else [],
                 "stage_from": changes.stage_from,
                 "stage_to": changes.stage_to,
-                "handoff_id": record.handoff_id if record else "",
-                "from_id": record.from_id if record else "",
+                "handoff_id": record.handoff_id,
+                "from_id": record.from_id,
                 "pieces": [
-                    {"handoff_id": p.handoff_id, "to_id": p.to_id, "nodes": list(p.nodes)}
-                    for p in (record.pieces if record else ())
-                ],
+                    {"handoff_id": p.handoff_id, "to_id": p.to_id, "nodes": list(p.nodes)} for p in record.pieces
+                ]
+                if record.pieces
+                else [],
                 "profile": fact.profile,
-                "properties": record.properties if record else b"",
+                "properties": record.properties,
             }
         )
-        headers = [("when", f"{name}\x1f{_flags(fact)}".encode()), ("src", cause.encode())]
+        flags = (
+            ("t" if added or changes.tags_removed else "")
+            + ("s" if changes.stage_from != changes.stage_to else "")
+            + ("f" if fact.is_first else "")
+            + ("i" if is_import else "")
+            + ("h" if fact.kind in _HAND_OVERS else "")
+        )
+        key = fact.customer_id.encode()
+        headers = [("when", f"{event.name}\x1f{flags}".encode()), ("src", cause.encode())]
         return Output(CHANGES, partition_of(key, self._partitions), key, value, headers)
 
     def snapshot(
@@ -123,17 +135,6 @@ class ProfileWriter:
             "m": 0, "thresholds_version": 0, "events": 0, "updated_at": now_ms,
         }  # fmt: skip
         return Output(PROFILES, partition_of(key, self._partitions), key, self._profile.encode(fields))
-
-
-def _flags(fact: Fact) -> str:
-    changes = fact.changes
-    return (
-        ("t" if changes.tags_added or changes.tags_removed else "")
-        + ("s" if changes.stage_from != changes.stage_to else "")
-        + ("f" if fact.is_first else "")
-        + ("i" if fact.record and fact.record.event and fact.record.event.flags & FLAG_IMPORT else "")
-        + ("h" if fact.kind in ("gave", "took", "erased") else "")
-    )
 
 
 def count(facts: Iterable[Fact]) -> None:

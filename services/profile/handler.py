@@ -61,7 +61,7 @@ class Batch:
         self.context = context
         self.states: dict[str, CustomerState] = {}
         self.ended: dict[str, CustomerState] = {}
-        self.facts: list[tuple[str, Fact]] = []
+        self.facts: list[Fact] = []
         self.dead: list[Output] = []
 
 
@@ -84,6 +84,7 @@ class ProfileHandler:
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
         """See PartitionHandler. Raises Fatal when a customer's log contradicts itself."""
         mine = [record for record in records if _is_of_identity(record)]
+        owners = [record.key.decode() for record in mine]
         try:
             handed_over = self._handed_over([r for r in mine if r.headers["kind"] == b"take"])
         except Poison as error:
@@ -93,34 +94,45 @@ class ProfileHandler:
         ready = [name for name, key in self._waits.items() if key in handed_over]
         if not records and not ticks and not ready:
             return None
-        self._load(list(dict.fromkeys([*(r.key.decode() for r in mine), *ticks, *ready])))
+        self._load(list(dict.fromkeys([*owners, *ticks, *ready])))
         context = Context(now_ms, self._config, self._thresholds(), self.give_key, self._decode_held, handed_over)
         batch = Batch(context)
         if len(mine) < len(records):
             foreign = [record for record in records if not _is_of_identity(record)]
             batch.dead += [self._dead_letter(record, FOREIGN) for record in foreign]
         try:
-            self._work(batch, mine, ticks, ready)
+            self._tick(batch, ticks)
+            for name, record in zip(owners, mine, strict=True):
+                self._work(batch, name, record)
+            for name in ready:
+                if name not in batch.ended:
+                    self._drain(batch, name, self._state(batch, name))
         except (log.LogError, Poison) as error:  # a hand-over that cannot be read must never be skipped
             raise Fatal(f"touchpoints.resolved partition {self._slot.partition}: {error}") from error
         return self._decision(batch, now_ms)
 
-    def _work(self, batch: Batch, records: list[Record], ticks: list[str], ready: list[str]) -> None:
+    def _tick(self, batch: Batch, ticks: list[str]) -> None:
         for name in ticks:
-            facts: list[Fact] = []
-            log.tick(self._state(batch, name), name, batch.context, facts)
-            batch.facts += [(name, fact) for fact in facts]
+            log.tick(self._state(batch, name), name, batch.context, batch.facts)
         metrics.TICKS.inc(len(ticks))
-        for record in records:
-            name = record.key.decode()
-            state = self._state(batch, name)
-            if log.accept(state, int(record.headers["n"]), self._hold(batch, record)):
-                self._drain(batch, name, state)
+
+    def _work(self, batch: Batch, name: str, record: Record) -> None:
+        """Most records are events whose turn is now; all others are put in their place first."""
+        headers = record.headers
+        state, n = self._state(batch, name), int(headers["n"])
+        if headers["kind"] == b"event" and not record.poison and log.is_next(state, n):
+            node, place = headers.get("node", b"").decode(), headers["src"].decode()
+            try:
+                event = self._reader.event(name, n, node, place, record.value)
+            except Poison:
+                pass
             else:
-                metrics.REPEATED.inc()
-        for name in ready:
-            if name not in batch.ended:
-                self._drain(batch, name, self._state(batch, name))
+                log.advance(state, event, batch.context, batch.facts)
+                return
+        if log.accept(state, n, self._hold(batch, record)):
+            self._drain(batch, name, state)
+        else:
+            metrics.REPEATED.inc()
 
     def _hold(self, batch: Batch, record: Record) -> Held:
         """The record as it is kept until its turn; an event that cannot be read becomes `poison` and a dead letter."""
@@ -146,10 +158,8 @@ class ProfileHandler:
         return self._decoded.pop((customer_id, n), None) or self._reader.read(customer_id, n, held)
 
     def _drain(self, batch: Batch, name: str, state: CustomerState) -> None:
-        facts: list[Fact] = []
-        if not log.drain(state, name, batch.context, facts):
+        if not log.drain(state, name, batch.context, batch.facts):
             batch.ended[name] = batch.states.pop(name)
-        batch.facts += [(name, fact) for fact in facts]
 
     # -- loading ------------------------------------------------------------------------------------------------------
     def give_key(self, giver: str, handoff_id: str, to_id: str) -> str:
@@ -190,10 +200,11 @@ class ProfileHandler:
     # -- what comes out -----------------------------------------------------------------------------------------------
     def _decision(self, batch: Batch, now_ms: int) -> Decision:
         decision = Decision(late_deletes=batch.context.taken, outputs=batch.dead)
-        for name, fact in batch.facts:
+        outputs, judged, change = decision.outputs, batch.context.judged, self._writer.change
+        for fact in batch.facts:
             record = fact.record
-            cause = record.place if record is not None else batch.context.views[name][0].activity_place
-            decision.outputs.append(self._writer.change(name, fact, cause, now_ms))
+            cause = record.place if record is not None else judged[fact.customer_id].seen.activity_place
+            outputs.append(change(fact, cause, now_ms))
         self._measure(batch, now_ms)
         for name, state in batch.states.items():
             self._save(decision, batch.context, name, state, now_ms)
@@ -211,9 +222,9 @@ class ProfileHandler:
         return decision
 
     def _measure(self, batch: Batch, now_ms: int) -> None:
-        count(fact for _, fact in batch.facts)
+        count(batch.facts)
         # The oldest event of a batch stands for it: observing each would cost 5 µs an event.
-        accepted = [f.record.accepted_at for _, f in batch.facts if f.record is not None and f.record.accepted_at]
+        accepted = [f.record.accepted_at for f in batch.facts if f.record is not None and f.record.accepted_at]
         if accepted:
             metrics.EVENT_TO_FACT_S.observe(max(0, now_ms - min(accepted)) / 1000)
 
@@ -225,11 +236,11 @@ class ProfileHandler:
         if not (state.n or state.held):
             decision.due[name] = None  # a timer of a customer that is gone
             return
-        looked_at = context.views.get(name)
+        looked_at = context.judged.get(name)
         if looked_at is None and state.conclusion is not None and state.is_complete() and not state.due_ms:
             looked_at = log.judge(state, name, context)  # made complete by a record that concludes nothing
         if looked_at is not None and state.conclusion is not None:
-            seen, rfm = looked_at
+            seen, rfm = looked_at.seen, looked_at.rfm
             state.rev += 1
             decision.outputs.append(self._writer.snapshot(name, state, seen, state.conclusion, rfm, now_ms))
             self._set_due(decision, name, state, next_due_ms(seen, rfm, self._config))

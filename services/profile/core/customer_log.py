@@ -13,16 +13,16 @@ from services.profile.core.config import ProfileConfig
 from services.profile.core.fold import fold, has_seen
 from services.profile.core.rfm import score
 from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
-from services.profile.core.summary import profile_json
+from services.profile.core.summary import profile_head, profile_json
 from services.profile.core.tags import conclude
-from services.profile.core.view import view
+from services.profile.core.view import go_on, view
 
 
 class LogError(Exception):
     """The log contradicts itself (a part taken twice, records after the end): the protocol was broken upstream."""
 
 
-class Held(msgspec.Struct, array_like=True, frozen=True):
+class Held(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A record that came before its turn, as it came: its kind, node, place and value bytes."""
 
     kind: str
@@ -54,8 +54,7 @@ class Handover(msgspec.Struct, array_like=True):
     conclusion: Conclusion | None
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """Part of a give: to whom, under which hand-over id, which nodes (empty: all)."""
 
     handoff_id: str
@@ -63,8 +62,7 @@ class Piece:
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """A decoded record of the log. kind: event, give, take, erase or poison (an event that cannot be read)."""
 
     kind: str
@@ -80,15 +78,26 @@ class LogRecord:
     from_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True, gc=False):
     """One line of profile.changes: what a record (None: time) changed, and the profile as it was right after."""
 
     kind: str
+    customer_id: str
     record: LogRecord | None
     changes: Changes
     is_first: bool
     profile: bytes
+
+
+class Judgement(msgspec.Struct, gc=False):
+    """What follows from a customer's parts at the time of a decision. `head`: how its profile begins, "" if not known.
+
+    One batch has one time and one set of thresholds, so that the next event may only have to correct it.
+    """
+
+    seen: View
+    rfm: Rfm
+    head: bytes = b""
 
 
 @dataclass(slots=True)
@@ -103,7 +112,7 @@ class Context:
     handed_over: Mapping[str, Handover]
     gives: dict[str, Handover] = field(default_factory=dict)  # written by this batch
     taken: list[str] = field(default_factory=list)  # keys to delete once this batch is durable
-    views: dict[str, tuple[View, Rfm]] = field(default_factory=dict)  # the last one of each customer of this batch
+    judged: dict[str, Judgement] = field(default_factory=dict)  # the last one of each customer of this batch
 
 
 NO_CHANGES = Changes((), (), "", "")
@@ -115,6 +124,17 @@ def accept(state: CustomerState, n: int, held: Held) -> bool:
         return False
     state.held[n] = held
     return True
+
+
+def is_next(state: CustomerState, n: int) -> bool:
+    """True when a record of this number need not be put in its place: its turn is now, and nothing waits."""
+    return n == state.n + 1 and not state.held
+
+
+def advance(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> None:
+    """Work off an event whose turn is now (`is_next`): what `accept` and `drain` do, without the way between."""
+    _event(state, record, context, facts)
+    state.n = record.n
 
 
 def drain(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> bool:
@@ -134,13 +154,26 @@ def drain(state: CustomerState, customer_id: str, context: Context, facts: list[
 
 
 def _event(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> None:
-    event = record.event
+    event, customer_id, parts = record.event, record.customer_id, state.parts
     assert event is not None
-    is_first = not any(has_seen(part, event.name) for part in state.parts.values())
-    state.parts[record.node] = fold(state.parts.get(record.node), event, context.config)
-    before = [state.conclusion] if state.conclusion is not None else []
-    changes, profile = _conclude(state, record, before, event.occurred_at, context)
-    facts.append(Fact("event", record, changes, is_first, profile))
+    is_first = True
+    for known in parts.values():
+        if has_seen(known, event.name):
+            is_first = False
+            break
+    part, conclusion, judged = parts.get(record.node), state.conclusion, context.judged.get(customer_id)
+    # Most events of somebody whom this batch has just looked at change neither a tag nor the stage nor a score.
+    if part and conclusion and judged and go_on(judged.seen, part, event, context.config):
+        fold(part, event, context.config)
+        changes = Changes((), (), conclusion.stage, conclusion.stage)
+        if event.traits or not judged.head:
+            judged.head = profile_head(customer_id, judged.seen, conclusion, judged.rfm)
+        profile = profile_json(customer_id, judged.seen, conclusion, judged.rfm, judged.head)
+    else:
+        parts[record.node] = fold(part, event, context.config)
+        before = [conclusion] if conclusion is not None else []
+        changes, profile = _conclude(state, record, before, event.occurred_at, context)
+    facts.append(Fact("event", customer_id, record, changes, is_first, profile))
 
 
 def _take(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> bool:
@@ -157,20 +190,20 @@ def _take(state: CustomerState, record: LogRecord, context: Context, facts: list
     before = [conclusion for conclusion in (state.conclusion, given.conclusion) if conclusion is not None]
     changes, profile = _conclude(state, record, before, record.accepted_at, context)
     context.taken.append(key)
-    facts.append(Fact("took", record, changes, False, profile))
+    facts.append(Fact("took", record.customer_id, record, changes, False, profile))
     return True
 
 
 def _end_or_give(state: CustomerState, record: LogRecord, context: Context, facts: list[Fact]) -> bool:
     """True when the log ends with this record (a merge into another customer, an erasure)."""
     if record.kind == "erase":
-        facts.append(Fact("erased", record, NO_CHANGES, False, b""))
+        facts.append(Fact("erased", record.customer_id, record, NO_CHANGES, False, b""))
         return _ended(state, record)
     if not record.pieces[0].nodes:
         piece = record.pieces[0]
         key = context.give_key(record.customer_id, piece.handoff_id, piece.to_id)
         context.gives[key] = Handover(state.parts, state.conclusion)
-        facts.append(Fact("gave", record, NO_CHANGES, False, b""))
+        facts.append(Fact("gave", record.customer_id, record, NO_CHANGES, False, b""))
         return _ended(state, record)
     for piece in record.pieces:
         key = context.give_key(record.customer_id, piece.handoff_id, piece.to_id)
@@ -178,7 +211,7 @@ def _end_or_give(state: CustomerState, record: LogRecord, context: Context, fact
         context.gives[key] = Handover(parts, state.conclusion)
     before = [state.conclusion] if state.conclusion is not None else []
     changes, profile = _conclude(state, record, before, record.accepted_at, context)
-    facts.append(Fact("gave", record, changes, False, profile))
+    facts.append(Fact("gave", record.customer_id, record, changes, False, profile))
     return False
 
 
@@ -191,24 +224,26 @@ def _ended(state: CustomerState, record: LogRecord) -> bool:
 def _conclude(
     state: CustomerState, record: LogRecord, before: list[Conclusion], at_ms: int, context: Context
 ) -> tuple[Changes, bytes]:
-    seen, rfm = judge(state, record.customer_id, context)
-    state.conclusion, changes = conclude(seen, rfm, before, record.place, at_ms, context.config)
-    return changes, profile_json(record.customer_id, seen, state.conclusion, rfm)
+    judged = judge(state, record.customer_id, context)
+    state.conclusion, changes = conclude(judged.seen, judged.rfm, before, record.place, at_ms, context.config)
+    judged.head = profile_head(record.customer_id, judged.seen, state.conclusion, judged.rfm)
+    return changes, profile_json(record.customer_id, judged.seen, state.conclusion, judged.rfm, judged.head)
 
 
-def judge(state: CustomerState, customer_id: str, context: Context) -> tuple[View, Rfm]:
-    """The view of all parts and its scores, as of the decision's time; kept in context.views."""
+def judge(state: CustomerState, customer_id: str, context: Context) -> Judgement:
+    """The view of all parts and its scores, as of the decision's time; kept in context.judged."""
     seen = view(state.parts.values(), context.now_ms, context.config)
-    result = seen, score(seen, context.thresholds, context.config)
-    context.views[customer_id] = result
-    return result
+    judged = context.judged[customer_id] = Judgement(seen, score(seen, context.thresholds, context.config))
+    return judged
 
 
 def tick(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
     """Time has passed: what holds now? An incomplete customer is looked at when it is complete."""
     if not state.is_complete() or state.conclusion is None:
         return
-    seen, rfm = judge(state, customer_id, context)
+    judged = judge(state, customer_id, context)
+    seen, rfm = judged.seen, judged.rfm
     state.conclusion, changes = conclude(seen, rfm, [state.conclusion], "", context.now_ms, context.config)
     if not changes.is_empty():
-        facts.append(Fact("tick", None, changes, False, profile_json(customer_id, seen, state.conclusion, rfm)))
+        profile = profile_json(customer_id, seen, state.conclusion, rfm)
+        facts.append(Fact("tick", customer_id, None, changes, False, profile))

@@ -57,7 +57,7 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
     in_ring = day > part.newest_day - RING_DAYS
     name = event.name
     _add(_counter(part, name), day, 1, in_ring)
-    kind = config.kinds.get(name, INTERACTION) if event.type in _ACTIVE_TYPES else 0
+    kind = kind_of(event, config)
     if kind & INTERACTION and (part.interaction is None or clock > part.interaction):
         part.interaction = clock
     if kind > INTERACTION or kind & (INTERACTION - 1):
@@ -69,6 +69,11 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
             insort(part.identifiers, text)
             del part.identifiers[MAX_IDENTIFIERS:]
     return part
+
+
+def kind_of(event: Event, config: ProfileConfig) -> int:
+    """What the event means, as bits of `ProfileConfig.kinds`; 0: it happened, no more."""
+    return config.kinds.get(event.name, INTERACTION) if event.type in _ACTIVE_TYPES else 0
 
 
 def has_seen(part: Part, name: str) -> bool:

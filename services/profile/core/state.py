@@ -163,9 +163,10 @@ class Rfm(msgspec.Struct, frozen=True, gc=False):
 class View(msgspec.Struct, gc=False):
     """The merge of a customer's parts as of one business day; days are None when the thing never happened.
 
-    activity_day/_place  last interaction or purchase, else the first touchpoint (`is_active` False)
+    activity_ms/_day/_place  last interaction or purchase, else the first touchpoint (`is_active` False)
     lapse_day/_place     last login, registration or purchase
-    churn_day/_place     last login, purchase or response; for people who never logged in or bought, the last activity
+    churn_ms/_day/_place  last login, purchase or response; for people who never logged in or bought, the last
+                         activity
     frequency            distinct orders in the RFM window; `oldest_order_day` the first of them to leave it
     loyal_until_day      first day with too few purchases in the window or too old a last one (0: not loyal now)
     net_minor            net spend in the window in `currency`; `oldest_money_day` the first day to leave it
@@ -181,8 +182,10 @@ class View(msgspec.Struct, gc=False):
     last_ms: int
     first_place: str
     is_active: bool
+    activity_ms: int
     activity_day: int
     activity_place: str
+    churn_ms: int
     churn_day: int
     churn_place: str
     lapse_day: int | None

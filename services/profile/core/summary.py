@@ -28,52 +28,56 @@ class _Rfm(msgspec.Struct, gc=False):
     thresholds_version: int
 
 
-class _Profile(msgspec.Struct, gc=False):
+class _Head(msgspec.Struct, gc=False):
     customer_id: str
     traits: dict[str, Json]
     tags: dict[str, _Tag]
     stage: str
     stage_since: int
     rfm: _Rfm
-    counts: dict[str, int]
-    first_seen: int
-    last_seen: int
 
 
-def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm) -> bytes:
-    """`profile_change.profile`.
+def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm, head: bytes = b"") -> bytes:
+    """`profile_change.profile`; `head`: what profile_head said, where it is known and still true.
 
     {customer_id, traits, tags {name: {since, reason}}, stage, stage_since, rfm {recency_days, frequency,
     monetary_minor, currency, r, f, m, composite, thresholds_version}, counts {event name: lifetime count},
     first_seen, last_seen}
     """
+    counts = counts_of(view.parts)
+    whole = _whole(head or profile_head(customer_id, view, conclusion, rfm), counts, view)
+    if len(whole) > MAX_SHOWN_BYTES:
+        traits = _bounded(traits_of(view.parts))
+        whole = _whole(_head(customer_id, traits, conclusion, rfm), _bounded(counts), view)
+    return whole
+
+
+def profile_head(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm) -> bytes:
+    """How the profile begins: what only traits, a tag, the stage or a score change. Not JSON by itself."""
+    return _head(customer_id, traits_of(view.parts), conclusion, rfm)
+
+
+def _head(customer_id: str, traits: dict[str, Json], conclusion: Conclusion, rfm: Rfm) -> bytes:
     r, f, m = rfm.r, rfm.f, rfm.m
-    profile = _Profile(
-        customer_id,
-        traits_of(view.parts),
-        {name: _Tag(tag.since_ms, tag.reason) for name, tag in conclusion.tags.items()},
-        conclusion.stage,
-        conclusion.stage_since_ms,
-        _Rfm(
-            rfm.recency_days,
-            rfm.frequency,
-            rfm.monetary_minor,
-            rfm.currency,
-            r,
-            f,
-            m,
-            r + f + m,
-            rfm.thresholds_version,
-        ),
-        counts_of(view.parts),
-        view.first_ms,
-        view.last_ms,
+    scores = _Rfm(
+        rfm.recency_days,
+        rfm.frequency,
+        rfm.monetary_minor,
+        rfm.currency,
+        r,
+        f,
+        m,
+        r + f + m,
+        rfm.thresholds_version,
     )
-    encoded = _JSON.encode(profile)
-    if len(encoded) > MAX_SHOWN_BYTES:
-        profile.traits, profile.counts = _bounded(profile.traits), _bounded(profile.counts)
-        encoded = _JSON.encode(profile)
-    return encoded
+    tags = {name: _Tag(tag.since_ms, tag.reason) for name, tag in conclusion.tags.items()}
+    head = _Head(customer_id, traits, tags, conclusion.stage, conclusion.stage_since_ms, scores)
+    return _JSON.encode(head)[:-1]
+
+
+def _whole(head: bytes, counts: dict[str, int], view: View) -> bytes:
+    shown = _JSON.encode(counts)
+    return b'%b,"counts":%b,"first_seen":%d,"last_seen":%d}' % (head, shown, view.first_ms, view.last_ms)
 
 
 def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, object]:

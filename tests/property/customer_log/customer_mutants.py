@@ -124,7 +124,14 @@ def concludes_of_the_incomplete() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def looks_at_nobody_twice() -> Iterator[None]:
+    """Every further event of a batch is taken for one that changes no tag, no stage and no score."""
+    with patch.object(log, "go_on", lambda *args: True):
+        yield
+
+
 MUTANTS = [
     holds_nothing_back, never_waits, forgets_what_the_other_side_held, finds_decoded_records_by_place, skips_poison,
-    leaves_timers, leaves_hand_overs, concludes_of_the_incomplete,
+    leaves_timers, leaves_hand_overs, concludes_of_the_incomplete, looks_at_nobody_twice,
 ]  # fmt: skip
