@@ -13,7 +13,7 @@ from services.profile.core.config import ProfileConfig
 from services.profile.core.fold import fold, has_seen
 from services.profile.core.rfm import score
 from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
-from services.profile.core.summary import profile_head, profile_json
+from services.profile.core.summary import counts_of, profile_head, profile_json
 from services.profile.core.tags import conclude
 from services.profile.core.view import go_on, view
 
@@ -90,14 +90,15 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
 
 
 class Judgement(msgspec.Struct, gc=False):
-    """What follows from a customer's parts at the time of a decision. `head`: how its profile begins, "" if not known.
+    """What follows from a customer's parts at the time of a decision; `head` and `counts` as in its profile.
 
     One batch has one time and one set of thresholds, so that the next event may only have to correct it.
     """
 
     seen: View
     rfm: Rfm
-    head: bytes = b""
+    head: bytes = b""  # empty: not asked for yet
+    counts: dict[str, int] = {}
 
 
 @dataclass(slots=True)
@@ -167,8 +168,10 @@ def _event(state: CustomerState, record: LogRecord, context: Context, facts: lis
         fold(part, event, context.config)
         changes = Changes((), (), conclusion.stage, conclusion.stage)
         if event.traits or not judged.head:
-            judged.head = profile_head(customer_id, judged.seen, conclusion, judged.rfm)
-        profile = profile_json(customer_id, judged.seen, conclusion, judged.rfm, judged.head)
+            _begin_profile(customer_id, judged, conclusion)
+        else:
+            judged.counts[event.name] += 1
+        profile = _profile(customer_id, judged, conclusion)
     else:
         parts[record.node] = fold(part, event, context.config)
         before = [conclusion] if conclusion is not None else []
@@ -226,8 +229,17 @@ def _conclude(
 ) -> tuple[Changes, bytes]:
     judged = judge(state, record.customer_id, context)
     state.conclusion, changes = conclude(judged.seen, judged.rfm, before, record.place, at_ms, context.config)
-    judged.head = profile_head(record.customer_id, judged.seen, state.conclusion, judged.rfm)
-    return changes, profile_json(record.customer_id, judged.seen, state.conclusion, judged.rfm, judged.head)
+    _begin_profile(record.customer_id, judged, state.conclusion)
+    return changes, _profile(record.customer_id, judged, state.conclusion)
+
+
+def _begin_profile(customer_id: str, judged: Judgement, conclusion: Conclusion) -> None:
+    judged.head = profile_head(customer_id, judged.seen, conclusion, judged.rfm)
+    judged.counts = counts_of(judged.seen.parts)
+
+
+def _profile(customer_id: str, judged: Judgement, conclusion: Conclusion) -> bytes:
+    return profile_json(customer_id, judged.seen, conclusion, judged.rfm, judged.head, judged.counts)
 
 
 def judge(state: CustomerState, customer_id: str, context: Context) -> Judgement:

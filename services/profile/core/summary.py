@@ -37,14 +37,18 @@ class _Head(msgspec.Struct, gc=False):
     rfm: _Rfm
 
 
-def profile_json(customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm, head: bytes = b"") -> bytes:
-    """`profile_change.profile`; `head`: what profile_head said, where it is known and still true.
+def profile_json(
+    customer_id: str, view: View, conclusion: Conclusion, rfm: Rfm, head: bytes = b"",
+    counts: dict[str, int] | None = None,
+) -> bytes:  # fmt: skip
+    """`profile_change.profile`; `head` and `counts`: what profile_head and counts_of say, where that is known.
 
     {customer_id, traits, tags {name: {since, reason}}, stage, stage_since, rfm {recency_days, frequency,
     monetary_minor, currency, r, f, m, composite, thresholds_version}, counts {event name: lifetime count},
     first_seen, last_seen}
     """
-    counts = counts_of(view.parts)
+    if counts is None:
+        counts = counts_of(view.parts)
     whole = _whole(head or profile_head(customer_id, view, conclusion, rfm), counts, view)
     if len(whole) > MAX_SHOWN_BYTES:
         traits = _bounded(traits_of(view.parts))

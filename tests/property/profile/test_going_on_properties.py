@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from services.profile.core.fold import MAX_NAMES, fold
 from services.profile.core.rfm import score
 from services.profile.core.state import View
-from services.profile.core.summary import profile_head, profile_json
+from services.profile.core.summary import counts_of, profile_head, profile_json
 from services.profile.core.tags import conclude
 from services.profile.core.view import go_on, view
 from tests.property.profile.profile_naive import CALM, DAY_MS, NOW_MS, TRAITS, ZONES, event_lists
@@ -50,7 +50,7 @@ def fields(one: View) -> dict[str, object]:
 )
 @CALM
 def test_the_next_event_gives_what_looking_anew_gives(events, nodes, now_ms, zone):
-    config, parts, seen, rfm, held, head = ZONES[zone], {}, None, None, None, b""
+    config, parts, seen, rfm, held, head, counts = ZONES[zone], {}, None, None, None, b"", {}
     for one, node in zip(events, nodes, strict=False):
         part = parts.get(node)
         goes_on = seen is not None and part is not None and go_on(seen, part, one, config)
@@ -63,11 +63,13 @@ def test_the_next_event_gives_what_looking_anew_gives(events, nodes, now_ms, zon
             assert fields(seen) == fields(anew)
             assert (rfm, held) == (anew_rfm, conclusion)
             assert changes.is_empty()
+            counts[one.name] += 1
+            assert counts == counts_of(anew.parts)
             if one.traits:
                 head = profile_head("c", seen, held, rfm)
-            assert profile_json("c", seen, held, rfm, head) == profile_json("c", anew, conclusion, anew_rfm)
+            assert profile_json("c", seen, held, rfm, head, counts) == profile_json("c", anew, conclusion, anew_rfm)
         else:
-            seen, rfm, held = anew, anew_rfm, conclusion
+            seen, rfm, held, counts = anew, anew_rfm, conclusion, counts_of(anew.parts)
             head = profile_head("c", seen, held, rfm)
         seen_by_hypothesis(f"goes on: {goes_on}")
 
