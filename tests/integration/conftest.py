@@ -28,6 +28,8 @@ def backend_settings(tmp_path: Path) -> LocalSettings:
             "TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}",
             "TOUCHSTREAM_LOCAL_STATE_DIR": str(state),
             "TOUCHSTREAM_LOCAL_APPENDFSYNC": "always",
+            # Whatever the local stack has: the tests' keys are spread over four.
+            "TOUCHSTREAM_PARTITIONS": "4",
         }
     )
 
