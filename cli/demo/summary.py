@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -14,8 +15,8 @@ from cli.demo.reconcile import Check
 
 SHARES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
 STAGES = ("prospect", "first_purchase", "repeat", "loyal", "dormant", "churned")
-# Columns that three tables beside each other need.
-WIDE = 96
+# Columns between tables that stand beside each other.
+GAP = 2
 OUTCOMES = {"delivered": "green", "suppressed": "yellow", "unknown": "yellow", "failed": "red"}
 
 
@@ -148,17 +149,19 @@ def _proof(report: Report) -> RenderableType:
 
 
 def _table(title: str, count: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(title, no_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(title, overflow="fold")
     table.add_column(Text(count, style="dim"), justify="right", no_wrap=True)
     table.add_column("")
     return table
 
 
 def _beside(console: Console, *tables: RenderableType) -> RenderableType:
-    if console.width < WIDE:
+    """Beside each other where that needs no wrapping, else one below the other."""
+    needed = sum(Measurement.get(console, console.options, table).maximum + GAP for table in tables)
+    if needed > console.width:
         return Group(*tables)
-    row = Table.grid(padding=(0, 4))
+    row = Table.grid(padding=(0, GAP))
     row.add_row(*tables)
     return row
 
