@@ -32,6 +32,20 @@ def names(section: configparser.SectionProxy, option: str) -> list[str]:
     return section[option].split()
 
 
+def layers(contract: str) -> list[list[str]]:
+    """The floors of a contract from the top, each with its modules."""
+    floors = contracts()[contract]["layers"].strip().splitlines()
+    return [[name.strip(" ()") for name in floor.split("|")] for floor in floors]
+
+
+def upside_down(contract: str) -> list[tuple[str, str, str]]:
+    """In every container, every module of a floor imports one of the floor above, and its neighbour."""
+    pairs = [(low, high[0]) for high, floor in itertools.pairwise(layers(contract)) for low in floor]
+    pairs += [pair for floor in layers(contract) for pair in itertools.pairwise(floor)]
+    containers = names(contracts()[contract], "containers")
+    return [(contract, f"{inside}.{low}", f"{inside}.{high}") for inside in containers for low, high in pairs]
+
+
 def plants() -> list[tuple[str, str, str]]:
     """(contract id, importing module, imported module), every pair a mistake somebody could make."""
     found = [
@@ -39,6 +53,7 @@ def plants() -> list[tuple[str, str, str]]:
         for service in SERVICES
         for high, low in itertools.pairwise(FLOORS)
     ]
+    found += upside_down("floors") + upside_down("chassis-floors")
     found += [
         ("floors", "services.ingest.metrics", "services.ingest.settings"),
         # A module that stands on no floor is no way around them.
@@ -128,6 +143,17 @@ def test_planted_imports_break_the_contract(tree: Tree, contract: str) -> None:
         f"{importer} -> {imported}" for importer, imported in planted if not is_reported(output, importer, imported)
     ]
     assert not missing, f"not reported: {missing}\n{output}"
+
+
+@pytest.mark.parametrize("contract", ["floors", "chassis-floors"])
+def test_a_module_without_a_place_is_refused(tree: Tree, contract: str) -> None:
+    for container in names(contracts()[contract], "containers"):
+        source_of(tree, f"{container}.nowhere")
+    code, output = tree.make("check-imports")
+    assert code != 0, output
+    assert broken(output) == {contracts()[contract]["name"]}
+    for container in names(contracts()[contract], "containers"):
+        assert f"{container}.nowhere" in output, output
 
 
 def is_reported(output: str, importer: str, imported: str) -> bool:
