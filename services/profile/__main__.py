@@ -36,7 +36,7 @@ def main(stop: Stop) -> None:
     ledger, registry = Ledger(redis_client), open_registry(settings.schema_registry_url)
     loops: list[Loop] = []
     cell = SharedValue(redis_client, KEY)
-    refresh = open_refresher(settings, cell, config.calendar, lambda: any((TOPIC, 0) in o.lines for o in loops))
+    refresh = open_refresher(settings, cell, config.calendar, lambda: any((TOPIC, 0) in o.owned.lines for o in loops))
     thresholds = ThresholdSource(refresh, settings.thresholds_interval_s)
 
     def open_worker(claim: Claim) -> Worker:

@@ -19,11 +19,11 @@ from services.chassis.kafka import client
 from services.chassis.kafka.client import to_record
 from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.kafka.owned import Log, Owned, Place, Work, WorkerFactory
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry, Record
 from services.chassis.redis.client import assert_durable, sync_client
 from services.chassis.redis.ledger import Claim, Ledger
-from services.chassis.redis.slots import Slot
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
 
@@ -32,13 +32,9 @@ BATCH_MAX = 3_000
 IDLE_POLL_S = 0.05
 WAITING_POLL_S = 0.01
 TOUCH_S = 0.5
-BACK_OFF_S = 0.5
 # A round waits up to 30 s for acknowledgements. Shorter: a slow broker costs the partitions as well. Longer: a worker
 # that hangs keeps them longer.
 LONGEST_ROUND_MS = 45_000
-
-WorkerFactory = Callable[[Claim], Worker]
-Place = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,130 +53,50 @@ class LoopConfig:
 
 
 class Loop:
-    """Owns the consumer, the relay and one Line per claimed partition."""
+    """The consumer, the relay and what is owned, worked in rounds."""
 
     def __init__(
         self, config: LoopConfig, settings: SharedSettings, ledger: Ledger, open_worker: WorkerFactory,
         metrics: LoopMetrics, clock: Clock = now_ms, upkeep: Callable[[list[Claim]], None] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.settings, self.ledger = config, settings, ledger
-        self.open_worker, self.metrics, self.clock, self.upkeep = open_worker, metrics, clock, upkeep
+        self.metrics, self.clock, self.upkeep = metrics, clock, upkeep
         group = f"touchstream-{config.service}"
         self.consumer: Consumer = client.consumer(
             settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service, LONGEST_ROUND_MS,
             settings.kafka_fetch_wait_ms,
         )  # fmt: skip
         self.relay = Relay(lambda: client.producer(settings.kafka_bootstrap, config.service))
-        self.cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [config.topic])
-        self.topic_id = topic_ids[config.topic]
-        self.firsts = client.first_offsets(settings.kafka_bootstrap, [config.topic])
-        if len(self.firsts) != settings.partitions:
-            raise Fatal(
-                f"topic {config.topic} has {len(self.firsts)} partitions, TOUCHSTREAM_PARTITIONS is"
-                f" {settings.partitions}. Keys would be sent to other owners than they have. Set the variable to what"
-                " the deployment started with, the same for all services."
-            )
-        self.wanted: set[Place] = set()
-        self.lines: dict[Place, Line] = {}
-        self.not_before_s: dict[Place, float] = {}
+        self.owned = Owned(
+            config.service, config.shared_slot, config.is_numbered, self.consumer, ledger,
+            _read_log(settings, config.topic), open_worker, self._send, metrics,
+        )  # fmt: skip
         self.next_upkeep_s = 0.0
         self.gather_s = settings.kafka_gather_ms / 1000
-        self.rebalances = 0
 
     def run(self, stop: Stop) -> None:
         """Work until stop is set, then trim what is acknowledged and leave the group."""
         self.consumer.subscribe(
-            [self.config.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            [self.config.topic],
+            on_assign=self.owned.on_assign,
+            on_revoke=self.owned.on_revoke,
+            on_lost=self.owned.on_revoke,
         )
         try:
             while not stop.is_set():
-                self._round()
-            for place in list(self.lines):
-                self._release(place)
+                self.round()
+            self.owned.release_all()
         finally:
             self.consumer.close()
             self.relay.discard()
 
-    # -- ownership ----------------------------------------------------------------------------------------------------
-    def _on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
-        self.rebalances += 1
-        self.wanted = {(part.topic, part.partition) for part in parts}
-        self.lines.clear()
-        self.not_before_s.clear()
-        self._claim_missing("assigned")
-        if not self.lines:
-            self.consumer.assign([])
-        self.metrics.health.set("kafka", True, f"{len(parts)} partitions assigned")
-
-    def _on_revoke(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
-        for part in parts:
-            self.wanted.discard((part.topic, part.partition))
-            self._release((part.topic, part.partition))
-        self.consumer.unassign()
-
-    def _release(self, place: Place) -> None:
-        line = self.lines.pop(place, None)
-        if line is None:
-            return
-        try:
-            self.ledger.touch(line.claim)
-        except Retriable as error:  # the next owner relays what could not be trimmed; its receivers drop it
-            self.metrics.limited.warning("partition.untrimmed", place=place, text=str(error))
-
-    def _claim_missing(self, reason: str) -> None:
-        """Claim every wanted partition that is due, relay what a former owner left, then name all positions anew."""
-        now = time.monotonic()
-        missing = [place for place in self.wanted - self.lines.keys() if self.not_before_s.get(place, 0.0) <= now]
-        for place in sorted(missing):
-            try:
-                self.lines[place] = self._claim(place)
-                self.metrics.claims.labels(reason).inc()
-                self.metrics.health.set("redis", True)
-            except Retriable as error:
-                self.not_before_s[place] = time.monotonic() + BACK_OFF_S
-                self.metrics.health.set("redis", False, str(error))
-                self.metrics.limited.error("partition.claim_failed", place=place, text=str(error))
-        if missing:
-            self._assign()
-
-    def _claim(self, place: Place) -> Line:
-        topic, partition = place
-        slot = Slot(self.config.service, partition, self.config.shared_slot)
-        claim = self.ledger.claim(slot, topic, self.cluster_id, self.topic_id, self.firsts.get(place, 0))
-        fp(f"{self.config.service}.after_claim")
-        worker = self.open_worker(claim)
-        if claim.unsent:
-            entries = worker.restore(claim.unsent)
-            claim.restored(entries)
-            self._send([(claim, entry) for entry in entries])
-        self.metrics.log.info(
-            "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
-            unsent=len(claim.unsent), tries=claim.tries,
-        )  # fmt: skip
-        return Line(
-            topic, claim, worker, self.metrics, self.config.service, self.config.is_numbered,
-            touched_s=time.monotonic(),
-        )  # fmt: skip
-
-    def _assign(self) -> None:
-        places = [
-            TopicPartition(t, p, line.claim.position) for (t, p), line in self.lines.items() if not line.is_stopped
-        ]
-        self.consumer.assign(places)
-        self.consumer.resume(places)  # the client keeps a partition's pause across assignments
-
-    def _drop(self, places: list[Place], wait_s: float) -> None:
-        for place in places:
-            self.lines.pop(place, None)
-            self.not_before_s[place] = time.monotonic() + wait_s
-
-    # -- rounds -------------------------------------------------------------------------------------------------------
-    def _round(self) -> None:
+    def round(self) -> None:
+        """Poll, advance every line, relay what came out, look after the rest."""
         batches = self._poll()
         started = time.monotonic()
-        work: list[tuple[Claim, Entry]] = []
+        work: Work = []
         touched: list[Place] = []
-        for place, line in list(self.lines.items()):
+        for place, line in list(self.owned.lines.items()):
             if line.is_stopped:
                 continue
             entries = self._advance(place, line, batches.get(place, []))
@@ -199,25 +115,25 @@ class Loop:
             return entries
         except Fenced as error:
             # Somebody else owns it; a rebalance will say so. Should none come, claim again after the session timeout.
-            self._drop([place], self.settings.kafka_session_timeout_ms / 1000)
+            self.owned.drop([place], self.settings.kafka_session_timeout_ms / 1000)
             self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
         except Retriable as error:
-            self._drop([place], BACK_OFF_S)
+            self.owned.drop([place])
             self.metrics.failures.inc()
             self.metrics.limited.warning("partition.retry", place=place, text=str(error))
         except Fatal:
             raise
         except Exception as error:  # a bug or a record that breaks the code: counted per position by the claim
-            self._drop([place], BACK_OFF_S)
+            self.owned.drop([place])
             self.metrics.failures.inc()
             self.metrics.log.error("partition.failed", place=place, exc_info=error)
         return []
 
-    def _relay(self, work: list[tuple[Claim, Entry]], touched: list[Place], started: float, taken: int) -> None:
+    def _relay(self, work: Work, touched: list[Place], started: float, taken: int) -> None:
         try:
             sent = self._send(work)
         except Retriable as error:
-            self._drop(touched, BACK_OFF_S)
+            self.owned.drop(touched)
             self.metrics.failures.inc()
             self.metrics.limited.error("relay.failed", text=str(error))
             return
@@ -225,7 +141,7 @@ class Loop:
         self.metrics.batch_s.observe(elapsed)
         self.metrics.log.info("batch.done", records=taken, outputs=sent, ms=round(elapsed * 1000, 1))
 
-    def _send(self, work: list[tuple[Claim, Entry]]) -> int:
+    def _send(self, work: Work) -> int:
         fp(f"{self.config.service}.before_relay")
         self.relay.send(work)
         fp(f"{self.config.service}.after_relay")
@@ -238,14 +154,14 @@ class Loop:
         return topics.total()
 
     def _poll(self) -> dict[Place, list[Record]]:
-        self._claim_missing("again")
-        waiting = any(line.claim.waits for line in self.lines.values())
+        self.owned.claim_missing("again")
+        waiting = any(line.claim.waits for line in self.owned.lines.values())
         messages = self.consumer.consume(1, WAITING_POLL_S if waiting else IDLE_POLL_S)
         if messages:
-            before = self.rebalances
+            before = self.owned.rebalances
             more = self.consumer.consume(self.config.batch_max - 1, self.gather_s)
             # After a rebalance inside the second call everything is read again from the positions claimed there.
-            messages = messages + more if self.rebalances == before else more
+            messages = messages + more if self.owned.rebalances == before else more
         batches: dict[Place, list[Record]] = {}
         for message in messages:
             if message.error() is not None:
@@ -267,30 +183,29 @@ class Loop:
         self.metrics.health.set("kafka", False, str(error))
         self.metrics.limited.warning("kafka.error", text=str(error))
 
-    # -- once in a while ----------------------------------------------------------------------------------------------
     def _upkeep(self) -> None:
         now = time.monotonic()
-        for place, line in list(self.lines.items()):
+        for place, line in list(self.owned.lines.items()):
             if now - line.touched_s >= TOUCH_S:
                 line.touched_s = now
                 try:
                     self.ledger.touch(line.claim)
                 except Fenced as error:
-                    self._drop([place], self.settings.kafka_session_timeout_ms / 1000)
+                    self.owned.drop([place], self.settings.kafka_session_timeout_ms / 1000)
                     self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
                 except Retriable as error:
-                    self._drop([place], BACK_OFF_S)
+                    self.owned.drop([place])
                     self.metrics.limited.warning("partition.retry", place=place, text=str(error))
         if now >= self.next_upkeep_s:
             self.next_upkeep_s = now + 1.0
             self._report()
             if self.upkeep is not None:
-                self.upkeep([line.claim for line in self.lines.values()])
+                self.upkeep([line.claim for line in self.owned.lines.values()])
 
     def _report(self) -> None:
         """Lag gauges, and group offsets for other people's dashboards."""
         offsets = []
-        for (topic, partition), line in self.lines.items():
+        for (topic, partition), line in self.owned.lines.items():
             offsets.append(TopicPartition(topic, partition, line.claim.position))
             try:
                 _, high = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
@@ -303,6 +218,18 @@ class Loop:
                 self.consumer.commit(offsets=offsets, asynchronous=True)
             except KafkaException as error:
                 self.metrics.limited.warning("kafka.commit_failed", text=str(error))
+
+
+def _read_log(settings: SharedSettings, topic: str) -> Log:
+    cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [topic])
+    firsts = client.first_offsets(settings.kafka_bootstrap, [topic])
+    if len(firsts) != settings.partitions:
+        raise Fatal(
+            f"topic {topic} has {len(firsts)} partitions, TOUCHSTREAM_PARTITIONS is {settings.partitions}. Keys would"
+            " be sent to other owners than they have. Set the variable to what the deployment started with, the same"
+            " for all services."
+        )
+    return Log(cluster_id, topic_ids[topic], firsts)
 
 
 def run_loop(config: LoopConfig, settings: SharedSettings, factory: HandlerFactory, health: Health, stop: Stop) -> None:

@@ -18,6 +18,7 @@ import redis
 from services.chassis.health import Health
 from services.chassis.kafka import line as line_module
 from services.chassis.kafka import loop as loop_module
+from services.chassis.kafka import owned as owned_module
 from services.chassis.kafka import relay as relay_module
 from services.chassis.kafka.line import Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
@@ -87,9 +88,9 @@ class Process:
         self.loop.relay = relay_module.Relay(lambda: cast(Any, fake.producer()))
         self.loop.consumer.subscribe(
             [service.config.topic],
-            on_assign=self.loop._on_assign,
-            on_revoke=self.loop._on_revoke,
-            on_lost=self.loop._on_revoke,
+            on_assign=self.loop.owned.on_assign,
+            on_revoke=self.loop.owned.on_revoke,
+            on_lost=self.loop.owned.on_revoke,
         )
 
     def point(self, kind: str) -> None:
@@ -120,7 +121,7 @@ class Simulation:
         self.asked: tuple[Argument, ...] = ()
         self.late_requests: list[tuple[Argument, ...]] = []
         self._patches = ExitStack()
-        for module in (loop_module, line_module, relay_module):
+        for module in (loop_module, owned_module, line_module, relay_module):
             self._patches.enter_context(patch.object(module, "time", SimpleNamespace(monotonic=lambda: self.passed_s)))
         self.processes = [Process(self, service) for service in self.services for _ in range(self.processes_each)]
         for service in self.services:
@@ -149,7 +150,7 @@ class Simulation:
         if process.is_frozen:
             return
         try:
-            process.loop._round()
+            process.loop.round()
         except Crash:
             self.replace(process)
 

@@ -62,13 +62,13 @@ def test_a_partition_that_stood_at_a_gap_is_looked_at_again_after_a_rebalance(si
     send(simulation, 0, 1, 3)
     for _ in range(5):
         simulation.round(0)
-    line = simulation.processes[0].loop.lines["numbers", 0]
+    line = simulation.processes[0].loop.owned.lines["numbers", 0]
     assert line.is_stopped
     for owner in (1, 0):
         simulation.rebalance(SERVICE, {0: owner, 1: owner})
         for number in (0, 1, 0, 1):
             simulation.round(number)
-    again = simulation.processes[0].loop.lines["numbers", 0]
+    again = simulation.processes[0].loop.owned.lines["numbers", 0]
     assert again is not line
     assert again.is_stopped
 
@@ -81,4 +81,4 @@ def test_a_service_told_another_number_of_partitions_refuses_to_start(simulation
         patch.object(loop, "client", fake),
         pytest.raises(Fatal, match=r"has 2 partitions, .* is 64"),
     ):
-        loop.Loop(SERVICE.config, settings, process.ledger, process.loop.open_worker, loop_metrics("loop"))
+        loop.Loop(SERVICE.config, settings, process.ledger, process.loop.owned.open_worker, loop_metrics("loop"))

@@ -1,0 +1,130 @@
+"""The partitions of one group member: what is claimed, and what is to be claimed again, and when.
+
+Whatever goes wrong with a partition ends here: its Line is dropped, with every cache, and claimed anew.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from confluent_kafka import Consumer, TopicPartition
+
+from services.chassis.errors import Retriable
+from services.chassis.failpoints import fp
+from services.chassis.kafka.line import Line, Worker
+from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.records import Entry
+from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.slots import Slot
+
+BACK_OFF_S = 0.5
+
+Place: TypeAlias = tuple[str, int]
+Work: TypeAlias = list[tuple[Claim, Entry]]
+WorkerFactory = Callable[[Claim], Worker]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The topic that is read: in which cluster, under which id, and the oldest offset of each partition."""
+
+    cluster_id: str
+    topic_id: str
+    firsts: dict[Place, int]
+
+
+class Owned:
+    """One Line per claimed partition. Called from the loop's thread only, also by the consumer's callbacks."""
+
+    def __init__(
+        self, service: str, shared_slot: bool, is_numbered: bool, consumer: Consumer, ledger: Ledger, log: Log,
+        open_worker: WorkerFactory, send: Callable[[Work], int], metrics: LoopMetrics,
+    ) -> None:  # fmt: skip
+        """`send` relays what a former owner left and returns when the broker has it."""
+        self.service, self.shared_slot, self.is_numbered = service, shared_slot, is_numbered
+        self.consumer, self.ledger, self.log = consumer, ledger, log
+        self.open_worker, self.send, self.metrics = open_worker, send, metrics
+        self.wanted: set[Place] = set()
+        self.lines: dict[Place, Line] = {}
+        self.not_before_s: dict[Place, float] = {}
+        self.rebalances = 0
+
+    def on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+        """The group gives these partitions, and no others."""
+        self.rebalances += 1
+        self.wanted = {(part.topic, part.partition) for part in parts}
+        self.lines.clear()
+        self.not_before_s.clear()
+        self.claim_missing("assigned")
+        if not self.lines:
+            self.consumer.assign([])
+        self.metrics.health.set("kafka", True, f"{len(parts)} partitions assigned")
+
+    def on_revoke(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+        """The group takes these partitions away."""
+        for part in parts:
+            self.wanted.discard((part.topic, part.partition))
+            self._release((part.topic, part.partition))
+        self.consumer.unassign()
+
+    def release_all(self) -> None:
+        """Trim what is acknowledged and forget all lines: the process ends."""
+        for place in list(self.lines):
+            self._release(place)
+
+    def _release(self, place: Place) -> None:
+        line = self.lines.pop(place, None)
+        if line is None:
+            return
+        try:
+            self.ledger.touch(line.claim)
+        except Retriable as error:  # the next owner relays what could not be trimmed; its receivers drop it
+            self.metrics.limited.warning("partition.untrimmed", place=place, text=str(error))
+
+    def drop(self, places: list[Place], wait_s: float = BACK_OFF_S) -> None:
+        """Forget these lines; they are claimed again after wait_s."""
+        for place in places:
+            self.lines.pop(place, None)
+            self.not_before_s[place] = time.monotonic() + wait_s
+
+    def claim_missing(self, reason: str) -> None:
+        """Claim every wanted partition that is due, relay what a former owner left, then name all positions anew."""
+        now = time.monotonic()
+        missing = [place for place in self.wanted - self.lines.keys() if self.not_before_s.get(place, 0.0) <= now]
+        for place in sorted(missing):
+            try:
+                self.lines[place] = self._claim(place)
+                self.metrics.claims.labels(reason).inc()
+                self.metrics.health.set("redis", True)
+            except Retriable as error:
+                self.not_before_s[place] = time.monotonic() + BACK_OFF_S
+                self.metrics.health.set("redis", False, str(error))
+                self.metrics.limited.error("partition.claim_failed", place=place, text=str(error))
+        if missing:
+            self._assign()
+
+    def _claim(self, place: Place) -> Line:
+        topic, partition = place
+        slot = Slot(self.service, partition, self.shared_slot)
+        claim = self.ledger.claim(slot, topic, self.log.cluster_id, self.log.topic_id, self.log.firsts.get(place, 0))
+        fp(f"{self.service}.after_claim")
+        worker = self.open_worker(claim)
+        if claim.unsent:
+            entries = worker.restore(claim.unsent)
+            claim.restored(entries)
+            self.send([(claim, entry) for entry in entries])
+        self.metrics.log.info(
+            "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
+            unsent=len(claim.unsent), tries=claim.tries,
+        )  # fmt: skip
+        return Line(
+            topic, claim, worker, self.metrics, self.service, self.is_numbered, touched_s=time.monotonic()
+        )  # fmt: skip
+
+    def _assign(self) -> None:
+        places = [
+            TopicPartition(t, p, line.claim.position) for (t, p), line in self.lines.items() if not line.is_stopped
+        ]
+        self.consumer.assign(places)
+        self.consumer.resume(places)  # the client keeps a partition's pause across assignments
