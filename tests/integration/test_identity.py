@@ -109,12 +109,9 @@ def position(client: "redis.Redis") -> int:
 
 
 def wait_until_worked_off(client: "redis.Redis", bootstrap: str) -> None:
-    """Until identity stands at the end of the log with an empty outbox."""
-
-    def is_done() -> bool:
-        return position(client) == sum(end_offsets(bootstrap, ["touchpoints"]).values())
-
-    wait_for(is_done, "identity works off all touchpoints", 40)
+    """Until identity stands at the end of the log, which nobody writes to meanwhile, with an empty outbox."""
+    end = sum(end_offsets(bootstrap, ["touchpoints"]).values())
+    wait_for(lambda: position(client) == end, "identity works off all touchpoints", 40)
 
 
 def changes(shop: Shop) -> list[dict[str, Any]]:

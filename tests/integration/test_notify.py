@@ -240,7 +240,7 @@ def test_triggers_are_delivered_once_and_a_dead_destination_slows_no_other_and_i
     revived = Receiver(dead_port)
     start(destinations)
     wait_for(lambda: set(dead) == set(revived.ids), "the restart goes on with the retries", DEADLINE_S)
-    wait_for(lambda: len(rules.deliveries()) == 61, "every trigger has its delivery", DEADLINE_S)
+    wait_for(lambda: len(rules.deliveries()) == 61, "every trigger has its delivery", DEADLINE_S, 0.3)
     assert Counter(revived.ids) == Counter(dead)
     assert Counter(r["delivery_id"] for r in rules.deliveries()) == Counter(dead + alive)
     assert {r["status"] for r in rules.deliveries()} == {"delivered"}
@@ -262,7 +262,7 @@ def test_crashes_after_acceptance_and_after_produce_repeat_the_same_message_and_
     assert len(receiver.bodies[wanted]) == 1
 
     start(destinations)
-    wait_for(lambda: len(rules.read("deliveries")) == 2, "the record is produced again", DEADLINE_S)
+    wait_for(lambda: len(rules.read("deliveries")) == 2, "the record is produced again", DEADLINE_S, 0.3)
     assert len({r.headers["seq"] for r in rules.read("deliveries")}) == 1
     (record,) = rules.deliveries()
     assert (record["delivery_id"], record["status"], record["attempts"]) == (wanted, "delivered", 2)
@@ -281,7 +281,7 @@ def test_two_replicas_share_the_work_and_send_nothing_twice_over_a_rebalance(
     wanted += [rules.fire("crm") for _ in range(50)]
     assert first.stop() == 0
     wanted += [rules.fire("crm") for _ in range(50)]
-    wait_for(lambda: len(rules.deliveries()) == 300, "three hundred deliveries", DEADLINE_S)
+    wait_for(lambda: len(rules.deliveries()) == 300, "three hundred deliveries", DEADLINE_S, 0.3)
     assert Counter(receiver.ids) == Counter(wanted)
     assert Counter(r["delivery_id"] for r in rules.deliveries()) == Counter(wanted)
 

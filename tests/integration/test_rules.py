@@ -144,7 +144,7 @@ def test_events_hand_overs_and_garbage(start: Start, kafka: str, redis_client: "
     piece = {"handoff_id": "0.0.9.0", "to_id": "bert", "nodes": []}
     profile.send("gave", "anna", "\x1fh", pieces=[piece], cause="0.0.9.0")
     worked_off(profile, redis_client)
-    wait_for(lambda: len(profile.triggers()) == 3, "bert goes on")
+    wait_for(lambda: len(profile.triggers()) == 3, "bert goes on", every_s=0.3)
     assert {t["anchor"]: t["trigger_id"] for t in profile.triggers()} == {
         bought: stable_id("once", "1", bought),
         hello: stable_id("hello", "1", hello),

@@ -12,13 +12,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
-    """Return when condition() is true; AssertionError with `what` and the last value after timeout_s."""
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0, every_s: float = 0.02) -> None:
+    """Return when condition() is true; AssertionError with `what` and the last value after timeout_s.
+
+    every_s: longer for a condition that costs something, such as reading a topic, which opens two Kafka clients.
+    """
     deadline = time.monotonic() + timeout_s
     last: object = None
     while time.monotonic() < deadline:
         last = condition()
         if last:
             return
-        time.sleep(0.02)
+        time.sleep(every_s)
     raise AssertionError(f"{what}: not within {timeout_s:.0f} s, last seen {last!r}")
