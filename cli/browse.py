@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from services.chassis.errors import Fatal, Poison, Retriable
-from services.chassis.kafka.client import end_offsets, first_offsets, read_range
+from services.chassis.kafka.offsets import end_offsets, first_offsets, read_range
 from services.chassis.records import Record
 from services.chassis.settings import SettingsError
 

@@ -15,7 +15,7 @@ from services.chassis.avro import Codec
 from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.ids import node_of, partition_of
-from services.chassis.kafka.client import end_offsets, read_range
+from services.chassis.kafka.offsets import end_offsets, read_range
 from services.chassis.records import Output
 from services.chassis.redis.client import sync_client
 from services.chassis.redis.inspect import LedgerStatus, ledgers

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.kafka.client import end_offsets, producer
+from services.chassis.kafka.client import producer
+from services.chassis.kafka.offsets import end_offsets
 from services.chassis.records import Output
 
 FLUSH_S = 30.0

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.kafka.client import log_identity
+from services.chassis.kafka.offsets import log_identity
 from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.redis.rebase import rebase as rebase_ledgers
 from services.chassis.settings import SettingsError, SharedSettings, load_settings

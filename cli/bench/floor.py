@@ -20,7 +20,8 @@ from cli.bench.load import send
 from cli.bench.workload import BATCH
 from deploy.local.settings import LocalSettings, local_settings
 from services.chassis.clickhouse import connect
-from services.chassis.kafka.client import end_offsets, producer, read_range
+from services.chassis.kafka.client import producer
+from services.chassis.kafka.offsets import end_offsets, read_range
 from services.chassis.records import Record
 from services.chassis.redis.client import sync_client
 from services.chassis.topics import create_topics, load_topics

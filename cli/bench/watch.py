@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.local import pidfile
 from deploy.local.settings import LocalSettings
 from services.chassis.errors import Retriable
-from services.chassis.kafka.client import end_offsets
+from services.chassis.kafka.offsets import end_offsets
 from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.redis.inspect import ledgers
 

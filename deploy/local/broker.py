@@ -9,7 +9,7 @@ import uuid
 
 from deploy.local.settings import LocalSettings
 from services.chassis.errors import Retriable
-from services.chassis.kafka.client import end_offsets
+from services.chassis.kafka.offsets import end_offsets
 
 
 def command(settings: LocalSettings) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from deploy.local.figures import sums
 from deploy.local.probe import get
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.kafka.client import end_offsets, group_offsets
+from services.chassis.kafka.offsets import end_offsets, group_offsets
 from services.chassis.redis.client import sync_client
 from services.chassis.redis.inspect import LedgerStatus, ledgers
 from services.chassis.settings import SharedSettings

@@ -16,7 +16,7 @@ from deploy.local.processes import local_stack
 from deploy.local.settings import LocalSettings, child_environment, local_settings
 from deploy.local.supervisor import Supervisor
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.kafka.client import end_offsets, log_identity
+from services.chassis.kafka.offsets import end_offsets, log_identity
 from services.chassis.logs import configure_logs, get_logger
 from services.chassis.redis.client import sync_client
 from services.chassis.redis.inspect import ledgers

@@ -4,14 +4,15 @@ import sys
 
 from services.chassis import failpoints
 from services.chassis.health import Health, serve_ops
-from services.chassis.kafka.client import end_offsets, read_range
 from services.chassis.kafka.line import Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
 from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.kafka.offsets import end_offsets, read_range
 from services.chassis.logs import configure_logs, get_logger
 from services.chassis.records import Record
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import assert_durable, sync_client
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.ledger import Ledger
 from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings

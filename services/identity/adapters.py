@@ -9,8 +9,9 @@ import yaml
 
 from services.chassis.errors import Retriable
 from services.chassis.ids import digest, uuid_text
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import RedisError, sync_client
-from services.chassis.redis.ledger import Claim, Ledger, script_text
+from services.chassis.redis.ledger import Ledger, script_text
 from services.chassis.redis.slots import Slot
 from services.identity import metrics
 from services.identity.core.policy import Policy, parse_policy

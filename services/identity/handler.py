@@ -12,7 +12,8 @@ from services.chassis.ids import partition_of, uuid_text
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Decision, Entry, Output, Record
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.registry import Registry
 from services.identity import metrics
 from services.identity.adapters import SERVICE, Graph

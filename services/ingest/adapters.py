@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from services.chassis.errors import Fatal
-from services.chassis.kafka import client
+from services.chassis.kafka import client, offsets
 from services.ingest.metrics import PRODUCE_SECONDS, UNACKNOWLEDGED
 
 POLL_INTERVAL_S = 0.001
@@ -190,5 +190,5 @@ def open_publisher(bootstrap: str, linger_ms: float) -> KafkaPublisher:
 
 def count_partitions(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
     """Topic → partitions as the broker has it (0: no such topic). Blocks up to 10 s; raises Retriable."""
-    places = client.end_offsets(bootstrap, topics)
+    places = offsets.end_offsets(bootstrap, topics)
     return {topic: sum(1 for name, _ in places if name == topic) for topic in topics}

@@ -8,8 +8,9 @@ from services.chassis.kafka.line import LedgerWorker, Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.logs import configure_logs, get_logger
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import assert_durable, sync_client
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.shared import SharedValue
 from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run

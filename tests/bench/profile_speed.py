@@ -23,7 +23,7 @@ from services.chassis.avro import Codec
 from services.chassis.ids import node_of, partition_of
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Output, Record
-from services.chassis.redis.ledger import Claim, accept
+from services.chassis.redis.claim import Claim, accept
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_ledger import FakeLedger, FakeServer
 from services.ingest.core.model import Accepted, Arrival

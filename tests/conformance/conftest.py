@@ -9,7 +9,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from services.chassis.records import Decision, Output
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_ledger import Argument, FakeLedger, FakeServer, Hook
 from tests.conformance.valkey_server import valkey_server

@@ -5,7 +5,7 @@ import redis
 
 from services.chassis.errors import Retriable
 from services.chassis.records import Decision, Entry, unpack_entry
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.slots import Slot
 from tests.conformance.conftest import KEY, SLOT, Lab, Network, change, output
 

@@ -7,7 +7,8 @@ import redis
 
 from services.chassis.clickhouse import connect
 from services.chassis.errors import Fatal, Fenced
-from services.chassis.kafka.client import end_offsets, log_identity, producer
+from services.chassis.kafka.client import producer
+from services.chassis.kafka.offsets import end_offsets, log_identity
 from services.chassis.records import Decision
 from services.chassis.redis.client import assert_durable
 from services.chassis.redis.ledger import Ledger, Mismatch

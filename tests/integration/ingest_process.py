@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from deploy.local import broker
 from deploy.local.settings import ROOT, local_settings
 from services.chassis.avro import Codec
-from services.chassis.kafka.client import end_offsets
+from services.chassis.kafka.offsets import end_offsets
 from services.chassis.testing.waiting import free_port, wait_for
 from services.chassis.topics import create_topics, load_topics
 

@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from deploy.local.settings import ROOT
 from services.chassis.avro import Codec
 from services.chassis.clickhouse import Clickhouse
-from services.chassis.kafka.client import end_offsets
+from services.chassis.kafka.offsets import end_offsets
 from services.chassis.testing.waiting import free_port, wait_for
 from services.profile.archive.core.rows import FEEDS
 from tests.integration import archive_backends

@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from deploy.local.settings import ROOT, LocalSettings
 from services.chassis.avro import Codec
 from services.chassis.ids import node_of, partition_of
-from services.chassis.kafka.client import end_offsets, to_record
+from services.chassis.kafka.client import to_record
+from services.chassis.kafka.offsets import end_offsets
 from services.chassis.records import Record
 from services.chassis.redis.inspect import ledgers
 from services.chassis.testing.waiting import free_port, wait_for

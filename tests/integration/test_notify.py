@@ -24,7 +24,8 @@ from deploy.local.settings import ROOT, LocalSettings
 from services.chassis.avro import Codec
 from services.chassis.clock import now_ms
 from services.chassis.ids import partition_of, stable_id
-from services.chassis.kafka.client import end_offsets, to_record
+from services.chassis.kafka.client import to_record
+from services.chassis.kafka.offsets import end_offsets
 from services.chassis.records import Record
 from services.chassis.testing.waiting import free_port, wait_for
 

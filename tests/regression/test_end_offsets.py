@@ -4,7 +4,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from services.chassis.kafka.client import end_offsets
+from services.chassis.kafka.offsets import end_offsets
 
 BATCH = 50
 LONG_MS = 60_000  # records wait in the producer until flush(), which sends them as one batch

@@ -10,7 +10,8 @@ from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.records import Decision, Entry, Record, unpack_entry
-from services.chassis.redis.ledger import Claim, LedgerPort, Verdict, accept
+from services.chassis.redis.claim import Claim, Verdict, accept
+from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
 
 # A partition claimed this often at the same position is worked record by record, each attempt counted in the ledger.

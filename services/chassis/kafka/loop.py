@@ -15,15 +15,16 @@ from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.health import Health
-from services.chassis.kafka import client
+from services.chassis.kafka import client, offsets
 from services.chassis.kafka.client import to_record
 from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.owned import Log, Owned, Place, Work, WorkerFactory
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry, Record
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import assert_durable, sync_client
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.ledger import Ledger
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
 
@@ -221,8 +222,8 @@ class Loop:
 
 
 def _read_log(settings: SharedSettings, topic: str) -> Log:
-    cluster_id, topic_ids = client.log_identity(settings.kafka_bootstrap, [topic])
-    firsts = client.first_offsets(settings.kafka_bootstrap, [topic])
+    cluster_id, topic_ids = offsets.log_identity(settings.kafka_bootstrap, [topic])
+    firsts = offsets.first_offsets(settings.kafka_bootstrap, [topic])
     if len(firsts) != settings.partitions:
         raise Fatal(
             f"topic {topic} has {len(firsts)} partitions, TOUCHSTREAM_PARTITIONS is {settings.partitions}. Keys would"

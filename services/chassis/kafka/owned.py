@@ -15,7 +15,8 @@ from services.chassis.failpoints import fp
 from services.chassis.kafka.line import Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.records import Entry
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 
 BACK_OFF_S = 0.5

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.chassis.errors import Retriable
 from services.chassis.records import Entry
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 
 
 class Relay:

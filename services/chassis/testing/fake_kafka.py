@@ -208,7 +208,7 @@ class SendFailure(Exception):  # noqa: N818
 
 @dataclass
 class FakeClient:
-    """What services.chassis.kafka.client offers to the loop, for one process."""
+    """What services.chassis.kafka.client and offsets offer to the loop, for one process."""
 
     broker: FakeBroker
     member: object

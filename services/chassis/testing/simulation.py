@@ -23,7 +23,8 @@ from services.chassis.kafka import relay as relay_module
 from services.chassis.kafka.line import Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
 from services.chassis.kafka.loop_metrics import LoopMetrics
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.settings import SharedSettings, load_settings
 from services.chassis.testing.fake_kafka import FakeBroker, FakeClient
@@ -80,7 +81,7 @@ class Process:
         self.ledger = simulation.new_ledger(self._redis)
         fake = FakeClient(simulation.broker, self, self.point, simulation.pass_time, service.partitions)
         settings = SETTINGS.model_copy(update={"partitions": service.partitions})
-        with patch.object(loop_module, "client", fake):
+        with patch.object(loop_module, "client", fake), patch.object(loop_module, "offsets", fake):
             self.loop = Loop(
                 service.config, settings, self.ledger, lambda claim: service.open_worker(claim, self.ledger),
                 loop_metrics(service.config.service), simulation.now_ms,

@@ -15,7 +15,7 @@ from services.chassis.failpoints import fp
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.kafka.line import KILLS_UNTIL_POISON, POISON_SAMPLE, POISON_SHARE, SUSPICIOUS_CLAIMS
 from services.chassis.records import Decision, Entry
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 from services.chassis.registry import Registry
 from services.profile.archive.decode import Decoder
 from services.profile.archive.line import Batch, Intent, Limits, Line, Suspect

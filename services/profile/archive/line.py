@@ -13,7 +13,7 @@ import msgspec
 
 from services.chassis.ids import stable_id
 from services.chassis.records import Record
-from services.chassis.redis.ledger import Claim, Verdict, accept
+from services.chassis.redis.claim import Claim, Verdict, accept
 from services.profile.archive.decode import Decoded
 
 

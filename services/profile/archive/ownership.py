@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
-from services.chassis.kafka import client
+from services.chassis.kafka import offsets
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import unpack_entry
@@ -37,9 +37,9 @@ class Log:
 def read_log(bootstrap: str) -> Log:
     """What the broker says of the archived topics. Raises Retriable when it is away, Fatal when a topic is missing."""
     topics = load_topics()
-    cluster_id, topic_ids = client.log_identity(bootstrap, FEEDS)
+    cluster_id, topic_ids = offsets.log_identity(bootstrap, FEEDS)
     compacted = frozenset(name for name in FEEDS if topics[name].cleanup == "compact")
-    return Log(cluster_id, topic_ids, client.first_offsets(bootstrap, FEEDS), compacted)
+    return Log(cluster_id, topic_ids, offsets.first_offsets(bootstrap, FEEDS), compacted)
 
 
 class Ownership:

@@ -17,7 +17,8 @@ from services.chassis.avro import Codec
 from services.chassis.ids import partition_of
 from services.chassis.kafka.line import LedgerWorker
 from services.chassis.kafka.loop import LoopConfig
-from services.chassis.redis.ledger import Claim, Ledger, Verdict, accept
+from services.chassis.redis.claim import Claim, Verdict, accept
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_kafka import SendFailure
 from services.chassis.testing.simulation import START_MS, Service, Simulation

@@ -9,7 +9,8 @@ import redis
 from services.chassis.avro import Codec
 from services.chassis.ids import digest, uuid_text
 from services.chassis.records import Entry, Output, Record
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.registry import open_registry
 from services.identity.adapters import NAMESPACE, SERVICE, TAG, Encoder, Graph

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from services.chassis.records import Record
-from services.chassis.redis.ledger import Verdict, accept
+from services.chassis.redis.claim import Verdict, accept
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_kafka import SendFailure
 from services.chassis.testing.fake_ledger import FakeLedger, FakeServer

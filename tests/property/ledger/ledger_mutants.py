@@ -2,7 +2,7 @@
 
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Decision, Entry
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_ledger import FakeLedger, FakeServer
 

@@ -11,7 +11,8 @@ from services.chassis.ids import partition_of
 from services.chassis.kafka.line import LedgerWorker
 from services.chassis.kafka.loop import LoopConfig
 from services.chassis.records import Decision, Output, Record
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.simulation import Service
 

@@ -9,7 +9,7 @@ from services.chassis.errors import Fatal
 from services.chassis.kafka.reader import Place, Places, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry, Record
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 from services.chassis.registry import open_registry
 from services.chassis.testing.fake_ledger import FakeLedger, FakeServer
 from services.profile.archive import handler

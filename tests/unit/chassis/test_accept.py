@@ -1,7 +1,7 @@
 """accept: what a sequence number says of a record."""
 
 from services.chassis.records import Record
-from services.chassis.redis.ledger import Verdict, accept
+from services.chassis.redis.claim import Verdict, accept
 
 
 def record(seq: bytes | None) -> Record:

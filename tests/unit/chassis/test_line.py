@@ -9,7 +9,7 @@ import pytest
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.kafka.line import Line
 from services.chassis.records import Decision, Entry, Output, Record
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_ledger import FakeLedger
 from services.chassis.testing.simulation import Crash, loop_metrics

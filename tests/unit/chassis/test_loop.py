@@ -10,7 +10,8 @@ from services.chassis.kafka import loop
 from services.chassis.kafka.line import LedgerWorker
 from services.chassis.kafka.loop import LoopConfig
 from services.chassis.records import Decision, Record
-from services.chassis.redis.ledger import Claim, Ledger
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.ledger import Ledger
 from services.chassis.testing.fake_kafka import FakeClient
 from services.chassis.testing.simulation import Service, Simulation, loop_metrics
 
@@ -79,6 +80,7 @@ def test_a_service_told_another_number_of_partitions_refuses_to_start(simulation
     fake = FakeClient(simulation.broker, process, process.point, simulation.pass_time, 2)
     with (
         patch.object(loop, "client", fake),
+        patch.object(loop, "offsets", fake),
         pytest.raises(Fatal, match=r"has 2 partitions, .* is 64"),
     ):
         loop.Loop(SERVICE.config, settings, process.ledger, process.loop.owned.open_worker, loop_metrics("loop"))

@@ -11,7 +11,7 @@ from services.chassis.errors import Retriable
 from services.chassis.kafka import relay as relay_module
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Decision, Entry, Output
-from services.chassis.redis.ledger import Claim
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_kafka import FakeBroker, FakeProducer, SendFailure
 from services.chassis.testing.fake_ledger import FakeLedger

@@ -13,7 +13,7 @@ from deploy.local import pidfile
 from deploy.local.processes import backends
 from deploy.local.settings import LocalSettings, child_environment
 from deploy.local.supervisor import Supervisor
-from services.chassis.kafka.client import end_offsets, log_identity
+from services.chassis.kafka.offsets import end_offsets, log_identity
 from services.chassis.redis.client import assert_durable, sync_client
 from services.chassis.topics import create_topics, load_topics
 
