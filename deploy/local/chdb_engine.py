@@ -1,13 +1,16 @@
 """One chDB engine on one directory: runs a statement, or an INSERT with its data, as a ClickHouse server would.
 
-Every request gets its own chDB connection, opened and closed around it (0.4 ms): settings, USE and failures of one
-request can then not leak into another, and requests run side by side. chDB lets go of the interpreter lock meanwhile.
-One connection stays open for the life of the Engine, because the last close stops the embedded server.
+Every request gets its own chDB connection, opened and closed around it: settings, USE and failures of one request can
+then not leak into another, and requests run side by side. chDB lets go of the interpreter lock meanwhile. Inserts with
+data, most of all requests, share connections per database (0.8 of 6 ms): their settings stand in the statement, and a
+connection that saw a failure is closed. One connection stays open for the life of the Engine, because the last close
+stops the embedded server.
 
 Nothing here knows HTTP. One process per directory: a second one is refused by chDB.
 """
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +28,9 @@ _INSERT_WITH_DATA = re.compile(
 )
 # How far into a body the end of that head is looked for: a longer one would have thousands of columns.
 _HEAD_LIMIT_BYTES = 1 << 18
+# A head into which settings cannot simply be put: it has some of its own, or the word stands in a name.
+_HAS_SETTINGS = re.compile(rb"\bSETTINGS\b", re.IGNORECASE)
+_CONFIG = Path(__file__).with_name("chdb.xml")
 _HAS_RESULT = re.compile(rb"\A[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN|CHECK|FROM|VALUES)\b", re.IGNORECASE)
 
 
@@ -72,27 +78,55 @@ class Engine:
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         # realpath: chDB compares directories by spelling and takes another spelling for a second engine.
-        self._path = str(path.resolve())
+        self._path = f"{path.resolve()}?config-file={_CONFIG}"
+        self._idle: dict[str, list[Connection]] = {}
+        self._lock = threading.Lock()
         self._anchor = _open(self._path)
         rows = self._anchor.query("SELECT version(), timezone()", "TabSeparated").bytes().decode().split()
         self.version, self.time_zone = rows
 
     def execute(self, request: Request) -> Reply:
         """Run one request to its end and return the whole result. Raises EngineError."""
+        if request.data is not None and not _HAS_SETTINGS.search(request.sql):
+            return self._insert_shared(request, request.data)
         connection = _open(self._path)
         try:
-            _prepare(connection, request)
+            _use(connection, request.database)
+            if request.settings:
+                connection.query(f"SET {_assignments(request.settings)}", "Null")
             if request.data is not None:
                 return _insert(connection, request.sql, request.data)
             return _query(connection, request)
         except Exception as error:  # noqa: BLE001 - chDB raises RuntimeError and kinds of its own
-            raise error if isinstance(error, EngineError) else EngineError(str(error)) from None
+            raise _judged(error) from None
         finally:
             connection.close()
 
     def close(self) -> None:
         """Stop the embedded server; whatever was acknowledged is on disk already."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connection in [one for ones in idle.values() for one in ones]:
+            connection.close()
         self._anchor.close()
+
+    def _insert_shared(self, request: Request, data: bytes) -> Reply:
+        with self._lock:
+            idle = self._idle.get(request.database)
+            connection = idle.pop() if idle else None
+        try:
+            if connection is None:
+                connection = _open(self._path)
+                _use(connection, request.database)
+            # One block of data: more threads than one would only be started and stopped.
+            reply = _insert(connection, request.sql, data, _assignments({"max_threads": "1"} | {**request.settings}))
+        except Exception as error:  # noqa: BLE001 - chDB raises RuntimeError and kinds of its own
+            if connection is not None:
+                connection.close()
+            raise _judged(error) from None
+        with self._lock:
+            self._idle.setdefault(request.database, []).append(connection)
+        return reply
 
 
 def _open(path: str) -> Connection:
@@ -102,22 +136,32 @@ def _open(path: str) -> Connection:
         raise EngineError(f"cannot open chDB on {path} (is another process using it?): {error}") from None
 
 
-def _prepare(connection: Connection, request: Request) -> None:
-    if request.database and request.database != "default":
-        connection.query(f"USE `{request.database.replace('`', '')}`", "Null")
-    for name, value in request.settings.items():
+def _judged(error: Exception) -> EngineError:
+    return error if isinstance(error, EngineError) else EngineError(str(error))
+
+
+def _use(connection: Connection, database: str) -> None:
+    if database and database != "default":
+        connection.query(f"USE `{database.replace('`', '')}`", "Null")
+
+
+def _assignments(settings: Mapping[str, str]) -> str:
+    texts = []
+    for name, value in settings.items():
         if not _IDENTIFIER.match(name):
             raise EngineError(f"Code: 115. DB::Exception: Setting name {name!r} is malformed. (UNKNOWN_SETTING)")
         # Quoted whatever the type: ClickHouse converts text to numbers, a bare number for a text setting fails.
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        connection.query(f"SET {name} = '{quoted}'", "Null")
+        texts.append(f"{name} = '{quoted}'")
+    return ", ".join(texts)
 
 
-def _insert(connection: Connection, sql: bytes, data: bytes) -> Reply:
+def _insert(connection: Connection, sql: bytes, data: bytes, settings: str = "") -> Reply:
     found = _INSERT_WITH_DATA.match(sql)
     if found is None:
         raise EngineError("Code: 62. DB::Exception: Data without an INSERT … FORMAT before them. (SYNTAX_ERROR)")
-    with connection.send_insert(found.group(1).decode(), found.group(2).decode()) as inserter:
+    head = found.group(1).decode() + (f" SETTINGS {settings}" if settings else "")
+    with connection.send_insert(head, found.group(2).decode()) as inserter:
         if data:
             inserter.append(data)
         done = inserter.finish()

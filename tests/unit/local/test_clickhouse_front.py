@@ -136,6 +136,18 @@ def test_settings_of_one_request_do_not_leak_into_the_next(client: Client) -> No
     assert client.command("SELECT getSetting('max_threads')") != 1
 
 
+def test_the_token_of_one_insert_does_not_leak_into_the_next(client: Client) -> None:
+    window = "SETTINGS non_replicated_deduplication_window = 100"
+    client.command(f"CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n {window}")
+    client.insert("t", [[1]], settings={"insert_deduplication_token": "it's mine"})
+    client.insert("t", [[2]])
+    with pytest.raises(DatabaseError):
+        client.raw_insert("t", ["n"], b"no number\n", fmt="CSV", settings={"insert_deduplication_token": "third"})
+    client.insert("t", [[3]], settings={"insert_deduplication_token": "third"})
+    client.insert("t", [[4]], settings={"insert_deduplication_token": "it's mine"})
+    assert client.query("SELECT n FROM t ORDER BY n").result_columns == [[1, 2, 3]]
+
+
 @pytest.mark.parametrize(
     ("sql", "code", "says"),
     [
