@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from clickhouse_connect.driver import options
 
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.errors import Fatal, Retriable
@@ -163,6 +164,23 @@ def test_an_insert_is_synchronous_one_block_and_carries_its_token(server: Server
     assert (request["async_insert"], request["max_insert_threads"], request["database"]) == (["0"], ["1"], ["shop"])
     # A Native block begins with its numbers of columns and rows (as a varint): 20,000 rows, not a part of them.
     assert b"Native\n\x01\xa0\x9c\x01" in request["sql"][0].encode("latin-1")
+
+
+def test_an_insert_looks_for_no_data_frames(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pd", "np"):  # the driver imports them when they are asked for, and keeps them here
+        monkeypatch.delitem(vars(options), name, raising=False)
+    assert client(server.url).insert("t", ["x"], [["a"]], "token") == 1
+    assert not {"pd", "np"} & vars(options).keys()
+
+
+def test_what_cannot_be_serialised_is_not_sent(server: Server) -> None:
+    wrong = client(server.url)
+    with pytest.raises(AttributeError):
+        wrong.insert("t", ["x"], [[object()]], "token")
+    with pytest.raises(Fatal, match="2 columns of data for 1"):
+        wrong.insert("t", ["x"], [["a"], ["b"]], "token")
+    assert not [one for one in server.requests if "INSERT INTO" in one["sql"][0]]
+    assert wrong.insert("t", ["x"], [["a"]], "token") == 1
 
 
 def test_an_insert_without_rows_asks_nobody() -> None:
