@@ -22,9 +22,12 @@ class Reader:
     """One consumer. Not thread-safe; close() leaves the group."""
 
     def __init__(
-        self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int
-    ) -> None:
+        self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int,
+        gather_s: float = 0.0,
+    ) -> None:  # fmt: skip
+        """gather_s: how long read() goes on after the first record, so that fewer rounds read more."""
         self._consumer: Consumer = client.consumer(bootstrap, group, session_timeout_ms, client_id, longest_round_ms)
+        self._gather_s = gather_s
         self._starts = 0
         self.error = ""  # the last complaint of the client, for health; empty when reading works
 
@@ -53,7 +56,7 @@ class Reader:
         messages = self._consumer.consume(1, timeout_s)
         if messages:
             before = self._starts
-            more = self._consumer.consume(most - 1, 0)
+            more = self._consumer.consume(most - 1, self._gather_s)
             # Started anew inside the second call: everything is read again from the positions named there.
             messages = messages + more if self._starts == before else more
         found: dict[Place, list[Record]] = {}

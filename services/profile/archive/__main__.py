@@ -16,7 +16,7 @@ from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.profile.archive.batches import Archiver
 from services.profile.archive.decode import open_decoders
-from services.profile.archive.handler import LONGEST_ROUND_MS, Archive, Pace
+from services.profile.archive.handler import GATHER_S, LONGEST_ROUND_MS, Archive, Pace
 from services.profile.archive.line import Limits
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
 from services.profile.archive.ownership import Ownership, read_log
@@ -30,7 +30,8 @@ def main(stop: Stop) -> None:
     configure_logs(SERVICE, settings.log_level)
     failpoints.configure(settings.failpoints)
     # A batch holds tens of thousands of dicts at once and no cycles: full collections would only walk them.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(500_000, 20, 20)
+    gc.freeze()
     health = Health()
     metrics = ArchiveMetrics(health)
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
@@ -47,7 +48,8 @@ def main(stop: Stop) -> None:
         archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms, registry)
         session_ms = settings.kafka_session_timeout_ms
         pace = Pace(settings.linger_ms / 1000, settings.inserts_per_s, settings.buffer_bytes, session_ms / 1000)
-        reader = Reader(settings.kafka_bootstrap, f"touchstream-{SERVICE}", session_ms, SERVICE, LONGEST_ROUND_MS)
+        group = f"touchstream-{SERVICE}"
+        reader = Reader(settings.kafka_bootstrap, group, session_ms, SERVICE, LONGEST_ROUND_MS, GATHER_S)
         relay = Relay(lambda: client.producer(settings.kafka_bootstrap, SERVICE))
         ownership = Ownership(reader, relay, ledger, read_log(settings.kafka_bootstrap), metrics)
         Archive(reader, relay, ownership, archiver, limits, pace, metrics, TableCheck(store, health)).run(stop)

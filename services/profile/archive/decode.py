@@ -70,7 +70,9 @@ class Decoder:
             raise Poison(
                 f"an event: expected headers n, node and src and a customer id as key, got {error!r}"
             ) from error
-        return self._codec.decode(record.value) | fields
+        value = self._codec.decode(record.value)
+        value.update(fields)
+        return value
 
     def _snapshot(self, record: Record) -> dict[str, Any] | None:
         if record.value:

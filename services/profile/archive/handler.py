@@ -19,7 +19,10 @@ from services.profile.archive.metrics import SERVICE, ArchiveMetrics
 from services.profile.archive.ownership import Ownership
 
 POLL_S = 0.1
-POLL_RECORDS = 5_000
+# Records wait for their batch anyway, and a round costs CPU whatever it reads: lower makes hundreds a second. Higher:
+# a stop waits for it, and so does what the client holds.
+GATHER_S = 0.2
+POLL_RECORDS = 10_000
 # One round inserts at most this long before it polls again: the group must hear from us, waiting records be read.
 ROUND_S = 1.0
 # An insert may hang as long as its request (30 s), and a round ends with one. Shorter: the group takes the partitions

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 # Moves of a node between customers; `linked` is the first customer of a node, `conflict` and `blocked` change nothing.
 _MOVES = frozenset({"merged", "split", "erased"})
 _MAX_INT64 = (1 << 63) - 1
+_MAX_UINT32 = (1 << 32) - 1
 # The rev of a tombstone: above every snapshot, and final, because a customer id is never used again.
 FINAL_REV = _MAX_INT64
 
@@ -46,9 +47,15 @@ def header_fields(headers: Mapping[str, bytes]) -> dict[str, Any]:
 
     Raises KeyError when one is missing, ValueError when it does not read as it should.
     """
-    n = int(headers["n"])
-    generation, partition, offset = map(int, headers["src"].split(b"."))
-    if min(n, generation, partition, offset) < 0 or max(n, generation, offset) > _MAX_INT64 or partition >= 1 << 32:
+    generation_text, partition_text, offset_text = headers["src"].split(b".")
+    n, generation = int(headers["n"]), int(generation_text)
+    partition, offset = int(partition_text), int(offset_text)
+    if not (
+        0 <= n <= _MAX_INT64
+        and 0 <= generation <= _MAX_INT64
+        and 0 <= partition <= _MAX_UINT32
+        and 0 <= offset <= _MAX_INT64
+    ):
         raise ValueError(f"n={n}, src={headers['src'].decode()}: a number is out of range")
     return {
         "n": n,
