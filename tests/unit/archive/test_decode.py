@@ -75,7 +75,7 @@ NOTHING = Changes((), (), "repeat", "repeat")
     ],
 )
 def test_what_profile_says_changed_nothing_is_passed_over_and_nothing_else_is(changes: Changes, rows: int) -> None:
-    output = ProfileWriter(1, open_registry()).change("c", Fact("tick", None, changes, False, b"{}"), "1.0.1", AT)
+    output = ProfileWriter(1, open_registry()).change(Fact("tick", "c", None, changes, False, b"{}"), "1.0.1", AT)
     record = Record(output.topic, 0, 1, output.key, output.value, dict(output.headers), AT)
     decoded = Decoder("profile.changes").decode([record])
     assert (len(decoded.rows), decoded.dead) == (rows, [])
