@@ -249,10 +249,10 @@ async def test_stopping_lets_sends_under_way_finish_and_begins_no_more(bench: Be
 
 
 async def test_deliveries_of_a_destination_that_left_the_file_fail_after_the_usual_hours(bench: Bench) -> None:
-    bench.open(AbsentSender(), rules=Rules(threshold=1_000))
+    lane = bench.open(AbsentSender(), rules=Rules(threshold=1_000))
     await bench.accept(delivery())
     bench.tick(0)
-    await until(lambda: bench.lanes[0].breaker.failures > 0, "it was tried")
+    await until(lambda: lane.breaker.failures > 0 and not lane._tasks, "it was tried and put off")
     bench.tick(25 * HOUR_MS)
     (record,) = await bench.ended(1)
     assert record["status"] == Status.FAILED
