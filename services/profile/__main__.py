@@ -7,9 +7,9 @@ from services.chassis.health import Health, serve_ops
 from services.chassis.kafka.line import LedgerWorker, Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
 from services.chassis.kafka.loop_metrics import LoopMetrics
-from services.chassis.logs import configure_logs, get_logger
+from services.chassis.logs import configure_logs
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.client import durable_client
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.shared import SharedValue
 from services.chassis.registry import open_registry
@@ -30,9 +30,7 @@ def main(stop: Stop) -> None:
     failpoints.configure(settings.failpoints)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
-    redis_client = sync_client(settings.redis_url)
-    for shortcoming in assert_durable(redis_client, settings.relaxed_durability):
-        get_logger().warning("redis.relaxed", text=shortcoming)
+    redis_client = durable_client(settings.redis_url, settings.relaxed_durability)
     config = load_config(settings.config, settings.time_zone)
     ledger, registry = Ledger(redis_client), open_registry(settings.schema_registry_url)
     loops: list[Loop] = []

@@ -23,7 +23,7 @@ from services.chassis.kafka.owned import Log, Owned, Place, Work, WorkerFactory
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry, Record
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.client import durable_client
 from services.chassis.redis.ledger import Ledger
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
@@ -235,11 +235,8 @@ def _read_log(settings: SharedSettings, topic: str) -> Log:
 
 def run_loop(config: LoopConfig, settings: SharedSettings, factory: HandlerFactory, health: Health, stop: Stop) -> None:
     """The loop of a service whose PartitionHandler decides in Python; blocks until stop is set."""
-    redis_client = sync_client(settings.redis_url)
     metrics = LoopMetrics(config.service, health)
-    for shortcoming in assert_durable(redis_client, settings.relaxed_durability):
-        metrics.log.warning("redis.relaxed", text=shortcoming)
-    ledger = Ledger(redis_client)
+    ledger = Ledger(durable_client(settings.redis_url, settings.relaxed_durability))
 
     def open_worker(claim: Claim) -> Worker:
         return LedgerWorker(claim, ledger, factory(claim.slot, ledger, claim.waits), config.service)

@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.logs import get_logger
 
 # Long enough for a script over a batch of 5,000 (50 ms measured) behind other partitions' batches and an fsync;
 # shorter would turn a slow disk into claims, longer would hide a dead server.
@@ -22,6 +23,14 @@ def sync_client(url: str) -> "redis.Redis":
     return redis.Redis.from_url(
         url, retry=Retry(NoBackoff(), 0), socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5.0
     )
+
+
+def durable_client(url: str, relaxed: bool) -> "redis.Redis":
+    """sync_client of a server that passed assert_durable; what `relaxed` lets pass is logged."""
+    client = sync_client(url)
+    for shortcoming in assert_durable(client, relaxed):
+        get_logger().warning("redis.relaxed", text=shortcoming)
+    return client
 
 
 def async_client(url: str) -> "redis.asyncio.Redis":

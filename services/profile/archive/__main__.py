@@ -9,7 +9,7 @@ from services.chassis.kafka import client
 from services.chassis.kafka.reader import Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.logs import configure_logs
-from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.client import durable_client
 from services.chassis.redis.ledger import Ledger
 from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
@@ -37,12 +37,10 @@ def main(stop: Stop) -> None:
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
     store = clickhouse.connect(settings)
     try:
-        redis = sync_client(settings.redis_url)
-        for shortcoming in assert_durable(redis, settings.relaxed_durability):
-            metrics.log.warning("redis.relaxed", text=shortcoming)
         if not wait_for_tables(store, health, stop, lambda text: metrics.limited.warning("tables.wait", text=text)):
             return
-        ledger, limits = Ledger(redis), Limits(settings.batch_rows, settings.batch_bytes)
+        ledger = Ledger(durable_client(settings.redis_url, settings.relaxed_durability))
+        limits = Limits(settings.batch_rows, settings.batch_bytes)
         registry = open_registry(settings.schema_registry_url)
         decoders = open_decoders(registry)
         archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms, registry)
