@@ -20,6 +20,7 @@ from cli.bench.load import send
 from cli.bench.workload import BATCH
 from deploy.local.settings import LocalSettings, local_settings
 from services.chassis.clickhouse import connect
+from services.chassis.errors import Fatal
 from services.chassis.kafka.client import producer
 from services.chassis.kafka.offsets import end_offsets, read_range
 from services.chassis.records import Record
@@ -59,6 +60,7 @@ class Floors:
     def _forward(self, topic: str, count: int, sets: int, extra_outputs: int) -> int:
         """Consume; per batch one script with `sets` keys of 800 bytes; produce each value on, then wait for acks."""
         records = self._records(topic, count)
+        second = min(1, self.settings.partitions - 1)
         for at in range(0, len(records), BATCH_RECORDS):
             batch = records[at : at + BATCH_RECORDS]
             keys = [part for i in range(sets) for part in (f"{{bench}}:{i}", b"x" * 800)]
@@ -67,7 +69,7 @@ class Floors:
             for record in batch:
                 self.producer.produce(TOPIC, record.value, record.key, partition=0, headers=HEADERS)
             for _ in range(extra_outputs):
-                self.producer.produce(TOPIC, b"x" * 600, b"k", partition=1, headers=HEADERS[-1:])
+                self.producer.produce(TOPIC, b"x" * 600, b"k", partition=second, headers=HEADERS[-1:])
             self.producer.flush()
         return len(records)
 
@@ -99,7 +101,7 @@ class Floors:
 
     def ingest(self, count: int) -> int:
         """HTTP in, one produce per event, 200 after the acknowledgements."""
-        sender = self.producer
+        sender, partitions = self.producer, self.settings.partitions
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
@@ -114,7 +116,7 @@ class Floors:
                 if not message.get("more_body"):
                     break
             for i in range(BATCH):
-                sender.produce(TOPIC, body[:400], b"user_id:" + b"0" * 32, partition=i % 4)
+                sender.produce(TOPIC, body[:400], b"user_id:" + b"0" * 32, partition=i % partitions)
             await asyncio.to_thread(sender.flush)
             await do({"type": "http.response.start", "status": 200, "headers": []})
             await do({"type": "http.response.body", "body": b"{}"})
@@ -131,7 +133,9 @@ class Floors:
         self.began_s = time.process_time()
         client.join()
         server.should_exit = True
-        return count
+        if client.exitcode:
+            raise Fatal("ingest's floor refused what it was sent; the client's text is above")
+        return len(bodies) * BATCH
 
 
 def main() -> None:
