@@ -131,7 +131,7 @@ class KafkaPublisher:
             for topic, partition, key, value in messages:
                 produce(topic, value, key, partition, on_delivery)
                 done += 1
-        except (BufferError, client.KafkaException) as error:  # type: ignore[attr-defined]
+        except (BufferError, client.KafkaException) as error:
             receipt.fail(f"the producer took {done} of {len(messages)} messages: {error}")
             receipt.forget(len(messages) - done)
         self._poll_soon(poll_in_s)

@@ -3,6 +3,7 @@
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import KafkaException as KafkaException
 
 from services.chassis.records import Record
 

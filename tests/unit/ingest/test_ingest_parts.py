@@ -191,7 +191,7 @@ async def test_closing_waits_and_then_gives_up_what_is_left() -> None:
 def test_the_publisher_knows_the_drivers_exceptions() -> None:
     from services.chassis.kafka import client
 
-    assert client.KafkaException is KafkaException  # type: ignore[attr-defined]
+    assert client.KafkaException is KafkaException
 
 
 def test_a_refused_event_is_written_with_its_evidence() -> None:
