@@ -62,6 +62,12 @@ def test_two_losses_are_retriable_and_the_next_claim_knows_the_truth(lab: Lab, r
     network.lose_requests, network.lose_answers = requests, answers
     with pytest.raises(Retriable):
         ledger.apply(claim, change(b"1", output(b"a")), {}, 1, 0)
+    for call in (
+        lambda: ledger.apply(claim, change(b"2", output(b"b")), {}, 1, 0),  # its batch id would have been the same
+        lambda: ledger.touch(claim),
+    ):
+        with pytest.raises(Retriable, match="not known, claim again"):
+            call()
     after = lab.claim()
     was_applied = answers > 0
     assert (after.position, len(after.unsent)) == (int(was_applied), int(was_applied))
@@ -128,7 +134,7 @@ def test_a_server_that_does_not_answer_is_retriable_in_every_call(lab: Lab) -> N
         with pytest.raises(Retriable):
             call()
     network.refuse = False
-    ledger.apply(claim, change(), {}, 1, 0)
+    ledger.apply(lab.claim(ledger), change(), {}, 1, 0)
 
 
 # -- outbox and sequence numbers

@@ -40,6 +40,7 @@ class Claim:
     waits: dict[str, str]  # live: apply keeps it up to date, workers read it
     extra: bytes = b""
     applied: int = 0
+    is_uncertain: bool = False  # a script was asked for and not answered: only another claim can tell what it did
     sent: dict[str, int] = field(default_factory=dict)  # last number given out per destination
     stored: list[dict[str, int]] = field(default_factory=list)  # per outbox entry: records per destination
     acknowledged: int = 0  # leading entries of `stored` whose outputs the broker has

@@ -102,9 +102,11 @@ class Ledger:
     ) -> object:  # fmt: skip
         """Run a script that begins with ledger.lua; on success the claim stands at `position`.
 
-        An answer lost on the way is asked for once more with the same batch id: ALREADY then means success.
+        An answer lost on the way is asked for once more with the same batch id: ALREADY then means success. Lost again,
+        the claim is of no more use: Retriable now and at every later call.
         Returns the script's answer (b"OK" or b"ALREADY" for apply.lua).
         """
+        _refuse_uncertain(claim)
         trim, base = claim.take_trim()
         channels = msgspec.msgpack.encode(Channels(seen, base, claim.extra))
         batch = f"{claim.epoch}.{claim.applied + 1}"
@@ -120,7 +122,9 @@ class Ledger:
             log_ms or "",
         ]
         all_keys = [slot.ledger, slot.outbox, *(keys if keys is not None else [slot.waits, slot.due])]
+        claim.is_uncertain = True
         answer = self._twice(script, all_keys, head + arguments)
+        claim.is_uncertain = False
         status = answer[0] if isinstance(answer, list) else answer
         if status == b"FENCED":
             raise Fenced(f"{slot.ledger}: epoch {claim.epoch} is no longer the owner")
@@ -145,7 +149,10 @@ class Ledger:
             raise Retriable(f"apply to {keys[0]} failed twice: {error}") from error
 
     def touch(self, claim: Claim) -> None:
-        """An idle owner's check that it still is the owner; also trims what has been acknowledged. Raises Fenced."""
+        """An idle owner's check that it still is the owner; also trims what has been acknowledged. Raises Fenced,
+        Retriable when the claim's last script was not answered.
+        """
+        _refuse_uncertain(claim)
         if claim.acknowledged:
             self.apply(claim, Decision(), claim.seen, claim.position, 0)
             return
@@ -211,6 +218,13 @@ class Ledger:
         except RedisError as error:
             raise Retriable(f"{slot.due}: {error}") from error
         return int(following), [cast(bytes, member).decode() for member, _ in found]
+
+
+def _refuse_uncertain(claim: Claim) -> None:
+    # With the same batch id something else would count as applied already; with another one the outbox might be
+    # trimmed twice.
+    if claim.is_uncertain:
+        raise Retriable(f"{claim.slot.ledger}: what the last script did is not known, claim again")
 
 
 def _lists(decision: Decision) -> list[bytes | str | int]:
