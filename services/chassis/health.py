@@ -20,6 +20,11 @@ class Health:
         with self._lock:
             self._state[component] = (ok, detail)
 
+    def remove(self, component: str) -> None:
+        """Forget a component, whether or not it ever spoke."""
+        with self._lock:
+            self._state.pop(component, None)
+
     @property
     def ready(self) -> bool:
         """True when at least one component spoke and all are well."""

@@ -9,17 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-
 from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.health import Health
 from services.chassis.kafka import client, offsets
-from services.chassis.kafka.client import to_record
 from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
-from services.chassis.kafka.owned import Log, Owned, Place, Work, WorkerFactory
+from services.chassis.kafka.owned import Log, Owned, Work, WorkerFactory
+from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry, Record
 from services.chassis.redis.claim import Claim
@@ -54,7 +52,7 @@ class LoopConfig:
 
 
 class Loop:
-    """The consumer, the relay and what is owned, worked in rounds."""
+    """The reader, the relay and what is owned, worked in rounds."""
 
     def __init__(
         self, config: LoopConfig, settings: SharedSettings, ledger: Ledger, open_worker: WorkerFactory,
@@ -62,34 +60,31 @@ class Loop:
     ) -> None:  # fmt: skip
         self.config, self.settings, self.ledger = config, settings, ledger
         self.metrics, self.clock, self.upkeep = metrics, clock, upkeep
-        group = f"touchstream-{config.service}"
-        self.consumer: Consumer = client.consumer(
-            settings.kafka_bootstrap, group, settings.kafka_session_timeout_ms, config.service, LONGEST_ROUND_MS,
-            settings.kafka_fetch_wait_ms,
+        self.reader = Reader(
+            settings.kafka_bootstrap, f"touchstream-{config.service}", settings.kafka_session_timeout_ms,
+            config.service, LONGEST_ROUND_MS, settings.kafka_gather_ms / 1000, settings.kafka_fetch_wait_ms,
         )  # fmt: skip
         self.relay = Relay(lambda: client.producer(settings.kafka_bootstrap, config.service))
         self.owned = Owned(
-            config.service, config.shared_slot, config.is_numbered, self.consumer, ledger,
+            config.service, config.shared_slot, config.is_numbered, self.reader, ledger,
             _read_log(settings, config.topic), open_worker, self._send, metrics,
         )  # fmt: skip
         self.next_upkeep_s = 0.0
-        self.gather_s = settings.kafka_gather_ms / 1000
 
     def run(self, stop: Stop) -> None:
         """Work until stop is set, then trim what is acknowledged and leave the group."""
-        self.consumer.subscribe(
-            [self.config.topic],
-            on_assign=self.owned.on_assign,
-            on_revoke=self.owned.on_revoke,
-            on_lost=self.owned.on_revoke,
-        )
+        self.join()
         try:
             while not stop.is_set():
                 self.round()
             self.owned.release_all()
         finally:
-            self.consumer.close()
+            self.reader.close()
             self.relay.discard()
+
+    def join(self) -> None:
+        """Join the group; what it assigns comes with the first rounds."""
+        self.reader.subscribe([self.config.topic], self.owned.on_assign, self.owned.on_revoke)
 
     def round(self) -> None:
         """Poll, advance every line, relay what came out, look after the rest."""
@@ -112,7 +107,7 @@ class Loop:
         try:
             entries = line.advance(records, self.ledger, self.clock)
             if line.is_stopped:
-                self.consumer.pause([TopicPartition(*place)])
+                self.reader.pause([place])
             return entries
         except Fenced as error:
             # Somebody else owns it; a rebalance will say so. Should none come, claim again after the session timeout.
@@ -157,32 +152,13 @@ class Loop:
     def _poll(self) -> dict[Place, list[Record]]:
         self.owned.claim_missing("again")
         waiting = any(line.claim.waits for line in self.owned.lines.values())
-        messages = self.consumer.consume(1, WAITING_POLL_S if waiting else IDLE_POLL_S)
-        if messages:
-            before = self.owned.rebalances
-            more = self.consumer.consume(self.config.batch_max - 1, self.gather_s)
-            # After a rebalance inside the second call everything is read again from the positions claimed there.
-            messages = messages + more if self.owned.rebalances == before else more
-        batches: dict[Place, list[Record]] = {}
-        for message in messages:
-            if message.error() is not None:
-                self._on_error(message)
-                continue
-            record = to_record(message)
-            batches.setdefault((record.topic, record.partition), []).append(record)
+        batches = self.reader.read(self.config.batch_max, WAITING_POLL_S if waiting else IDLE_POLL_S)
+        if self.reader.error:
+            self.metrics.health.set("kafka", False, self.reader.error)
+            self.metrics.limited.warning("kafka.error", text=self.reader.error)
+        elif batches:
+            self.metrics.health.set("kafka", True, f"{len(self.owned.wanted)} partitions assigned")
         return batches
-
-    def _on_error(self, message: Message) -> None:
-        error = message.error()
-        code = error.code() if error is not None else 0
-        if code in client.TRUNCATED:
-            raise Fatal(
-                f"{message.topic()} partition {message.partition()}: the ledger's position is not in the log any more"
-                f" ({error}). Retention was shorter than the outage, or the topic was recreated. Restore the log, or"
-                " rebase the ledgers on purpose (touchstream rebase)."
-            )
-        self.metrics.health.set("kafka", False, str(error))
-        self.metrics.limited.warning("kafka.error", text=str(error))
 
     def _upkeep(self) -> None:
         now = time.monotonic()
@@ -205,20 +181,14 @@ class Loop:
 
     def _report(self) -> None:
         """Lag gauges, and group offsets for other people's dashboards."""
-        offsets = []
         for (topic, partition), line in self.owned.lines.items():
-            offsets.append(TopicPartition(topic, partition, line.claim.position))
-            try:
-                _, high = self.consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            except KafkaException:
-                continue
-            if high >= 0:
-                self.metrics.lag.labels(topic, str(partition)).set(max(0, high - line.claim.position))
-        if offsets:
-            try:
-                self.consumer.commit(offsets=offsets, asynchronous=True)
-            except KafkaException as error:
-                self.metrics.limited.warning("kafka.commit_failed", text=str(error))
+            end = self.reader.end((topic, partition))
+            if end is not None:
+                self.metrics.lag.labels(topic, str(partition)).set(max(0, end - line.claim.position))
+        if self.owned.lines:
+            problem = self.reader.publish({place: line.claim.position for place, line in self.owned.lines.items()})
+            if problem:
+                self.metrics.limited.warning("kafka.commit_failed", text=problem)
 
 
 def _read_log(settings: SharedSettings, topic: str) -> Log:

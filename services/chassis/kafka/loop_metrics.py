@@ -44,6 +44,12 @@ class LoopMetrics:
             self.dead_letters.labels(topic).inc(count)
             self.limited.warning("record.dead", topic=topic, count=count)
 
+    def forget(self, topic: str, partition: int) -> None:
+        """Take back what was said of a partition that another owner, or the next claim, speaks for now."""
+        for gauge in (self.lag, self.gaps):
+            gauge.remove(topic, str(partition))
+        self.health.remove(f"gap {topic}/{partition}")
+
     def gap(self, topic: str, partition: int, record: Record, seen: dict[str, int]) -> None:
         """Say loudly that a partition has stopped."""
         self.gaps.labels(topic, str(partition)).set(1)

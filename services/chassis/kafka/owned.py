@@ -8,12 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import Consumer, TopicPartition
-
 from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.line import Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.kafka.reader import Place, Reader
 from services.chassis.records import Entry
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.ledger import Ledger
@@ -21,7 +20,6 @@ from services.chassis.redis.slots import Slot
 
 BACK_OFF_S = 0.5
 
-Place: TypeAlias = tuple[str, int]
 Work: TypeAlias = list[tuple[Claim, Entry]]
 WorkerFactory = Callable[[Claim], Worker]
 
@@ -36,38 +34,36 @@ class Log:
 
 
 class Owned:
-    """One Line per claimed partition. Called from the loop's thread only, also by the consumer's callbacks."""
+    """One Line per claimed partition. Called from the loop's thread only, also by the reader's callbacks."""
 
     def __init__(
-        self, service: str, shared_slot: bool, is_numbered: bool, consumer: Consumer, ledger: Ledger, log: Log,
+        self, service: str, shared_slot: bool, is_numbered: bool, reader: Reader, ledger: Ledger, log: Log,
         open_worker: WorkerFactory, send: Callable[[Work], int], metrics: LoopMetrics,
     ) -> None:  # fmt: skip
         """`send` relays what a former owner left and returns when the broker has it."""
         self.service, self.shared_slot, self.is_numbered = service, shared_slot, is_numbered
-        self.consumer, self.ledger, self.log = consumer, ledger, log
+        self.reader, self.ledger, self.log = reader, ledger, log
         self.open_worker, self.send, self.metrics = open_worker, send, metrics
         self.wanted: set[Place] = set()
         self.lines: dict[Place, Line] = {}
         self.not_before_s: dict[Place, float] = {}
-        self.rebalances = 0
 
-    def on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+    def on_assign(self, places: list[Place]) -> None:
         """The group gives these partitions, and no others."""
-        self.rebalances += 1
-        self.wanted = {(part.topic, part.partition) for part in parts}
-        self.lines.clear()
+        self.wanted = set(places)
+        for place in list(self.lines):
+            self._forget(place)
         self.not_before_s.clear()
         self.claim_missing("assigned")
         if not self.lines:
-            self.consumer.assign([])
-        self.metrics.health.set("kafka", True, f"{len(parts)} partitions assigned")
+            self.reader.start({})
+        self.metrics.health.set("kafka", True, f"{len(places)} partitions assigned")
 
-    def on_revoke(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
+    def on_revoke(self, places: list[Place]) -> None:
         """The group takes these partitions away."""
-        for part in parts:
-            self.wanted.discard((part.topic, part.partition))
-            self._release((part.topic, part.partition))
-        self.consumer.unassign()
+        for place in places:
+            self.wanted.discard(place)
+            self._release(place)
 
     def release_all(self) -> None:
         """Trim what is acknowledged and forget all lines: the process ends."""
@@ -75,7 +71,7 @@ class Owned:
             self._release(place)
 
     def _release(self, place: Place) -> None:
-        line = self.lines.pop(place, None)
+        line = self._forget(place)
         if line is None:
             return
         try:
@@ -86,8 +82,14 @@ class Owned:
     def drop(self, places: list[Place], wait_s: float = BACK_OFF_S) -> None:
         """Forget these lines; they are claimed again after wait_s."""
         for place in places:
-            self.lines.pop(place, None)
+            self._forget(place)
             self.not_before_s[place] = time.monotonic() + wait_s
+
+    def _forget(self, place: Place) -> Line | None:
+        line = self.lines.pop(place, None)
+        if line is not None:
+            self.metrics.forget(*place)
+        return line
 
     def claim_missing(self, reason: str) -> None:
         """Claim every wanted partition that is due, relay what a former owner left, then name all positions anew."""
@@ -103,7 +105,7 @@ class Owned:
                 self.metrics.health.set("redis", False, str(error))
                 self.metrics.limited.error("partition.claim_failed", place=place, text=str(error))
         if missing:
-            self._assign()
+            self.reader.start({p: line.claim.position for p, line in self.lines.items() if not line.is_stopped})
 
     def _claim(self, place: Place) -> Line:
         topic, partition = place
@@ -122,10 +124,3 @@ class Owned:
         return Line(
             topic, claim, worker, self.metrics, self.service, self.is_numbered, touched_s=time.monotonic()
         )  # fmt: skip
-
-    def _assign(self) -> None:
-        places = [
-            TopicPartition(t, p, line.claim.position) for (t, p), line in self.lines.items() if not line.is_stopped
-        ]
-        self.consumer.assign(places)
-        self.consumer.resume(places)  # the client keeps a partition's pause across assignments

@@ -1,4 +1,4 @@
-"""A group member that reads several topics from offsets its owner names: for loops that are not the chassis' own.
+"""A group member that reads topics from offsets its owner names.
 
 Knows places (topic, partition) and Records; no ledger, no batches. What the group assigns comes back as callbacks from
 within read().
@@ -7,7 +7,7 @@ within read().
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from services.chassis.errors import Fatal
 from services.chassis.kafka import client
@@ -15,7 +15,6 @@ from services.chassis.records import Record
 
 Place: TypeAlias = tuple[str, int]
 Places = Callable[[list[Place]], None]
-_LOST = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 class Reader:
@@ -23,10 +22,12 @@ class Reader:
 
     def __init__(
         self, bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int,
-        gather_s: float = 0.0,
+        gather_s: float = 0.0, fetch_wait_ms: int = 500,
     ) -> None:  # fmt: skip
         """gather_s: how long read() goes on after the first record, so that fewer rounds read more."""
-        self._consumer: Consumer = client.consumer(bootstrap, group, session_timeout_ms, client_id, longest_round_ms)
+        self._consumer: Consumer = client.consumer(
+            bootstrap, group, session_timeout_ms, client_id, longest_round_ms, fetch_wait_ms
+        )
         self._gather_s = gather_s
         self._starts = 0
         self.error = ""  # the last complaint of the client, for health; empty when reading works
@@ -71,7 +72,7 @@ class Reader:
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
-        if error is not None and error.code() in _LOST:
+        if error is not None and error.code() in client.TRUNCATED:
             raise Fatal(
                 f"{message.topic()} partition {message.partition()}: the ledger's position is not in the log any more"
                 f" ({error}). Retention was shorter than the outage, or the topic was recreated. Restore the log, or"

@@ -19,6 +19,7 @@ from services.chassis.health import Health
 from services.chassis.kafka import line as line_module
 from services.chassis.kafka import loop as loop_module
 from services.chassis.kafka import owned as owned_module
+from services.chassis.kafka import reader as reader_module
 from services.chassis.kafka import relay as relay_module
 from services.chassis.kafka.line import Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
@@ -81,18 +82,13 @@ class Process:
         self.ledger = simulation.new_ledger(self._redis)
         fake = FakeClient(simulation.broker, self, self.point, simulation.pass_time, service.partitions)
         settings = SETTINGS.model_copy(update={"partitions": service.partitions})
-        with patch.object(loop_module, "client", fake), patch.object(loop_module, "offsets", fake):
+        with patch.object(reader_module, "client", fake), patch.object(loop_module, "offsets", fake):
             self.loop = Loop(
                 service.config, settings, self.ledger, lambda claim: service.open_worker(claim, self.ledger),
                 loop_metrics(service.config.service), simulation.now_ms,
             )  # fmt: skip
         self.loop.relay = relay_module.Relay(lambda: cast(Any, fake.producer()))
-        self.loop.consumer.subscribe(
-            [service.config.topic],
-            on_assign=self.loop.owned.on_assign,
-            on_revoke=self.loop.owned.on_revoke,
-            on_lost=self.loop.owned.on_revoke,
-        )
+        self.loop.join()
 
     def point(self, kind: str) -> None:
         """Something is about to happen, or has just happened, that others can see."""

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from services.chassis.errors import Fatal
-from services.chassis.kafka import loop
+from services.chassis.kafka import loop, reader
 from services.chassis.kafka.line import LedgerWorker
 from services.chassis.kafka.loop import LoopConfig
 from services.chassis.records import Decision, Record
@@ -79,8 +79,33 @@ def test_a_service_told_another_number_of_partitions_refuses_to_start(simulation
     settings = process.loop.settings.model_copy(update={"partitions": 64})
     fake = FakeClient(simulation.broker, process, process.point, simulation.pass_time, 2)
     with (
-        patch.object(loop, "client", fake),
+        patch.object(reader, "client", fake),
         patch.object(loop, "offsets", fake),
         pytest.raises(Fatal, match=r"has 2 partitions, .* is 64"),
     ):
         loop.Loop(SERVICE.config, settings, process.ledger, process.loop.owned.open_worker, loop_metrics("loop"))
+
+
+def test_a_former_owner_says_nothing_of_a_partition_any_more(simulation: Simulation) -> None:
+    simulation.rebalance(SERVICE, {0: 0, 1: 0})
+    send(simulation, 0, 1, 3)
+    for _ in range(5):
+        simulation.round(0)
+    metrics = simulation.processes[0].loop.metrics
+    assert ("numbers", "0") in metrics.gaps._metrics
+    assert metrics.health.report()["gap numbers/0"]["ok"] is False
+    simulation.processes[0].loop.owned.on_revoke([("numbers", 0)])
+    assert ("numbers", "0") not in metrics.gaps._metrics
+    assert "gap numbers/0" not in metrics.health.report()
+
+
+def test_readiness_comes_back_with_the_next_record(simulation: Simulation) -> None:
+    simulation.rebalance(SERVICE, {0: 0, 1: 0})
+    member = simulation.processes[0].loop
+    member.round()
+    member.reader.error = "1/1 brokers are down"
+    member.round()
+    assert member.metrics.health.report()["kafka"]["ok"] is False
+    send(simulation, 0, 1)
+    member.round()
+    assert member.metrics.health.report()["kafka"]["ok"] is True
