@@ -10,7 +10,7 @@ from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.slots import Slot
 from services.rules import metrics
 from services.rules.adapters import SERVICE, HandoverKeys, Wire
-from services.rules.core.evaluate import RuleIndex
+from services.rules.core.evaluate import RuleIndex, is_handover
 from services.rules.core.model import Change, Fires, Outcome, Reason
 from services.rules.core.round import HANDOVERS, TOOK, Round
 from services.rules.core.state import Customer, StateError, pack, unpack
@@ -39,7 +39,7 @@ class RulesHandler:
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
         """Everything the batch changes; None when there was nothing to do.
 
-        `ticks` is always empty: no rule sets timers. Raises Fatal when a stored state cannot be read.
+        `ticks` is always empty: no rule sets timers. Raises Fatal when a stored state or a hand-over cannot be read.
         """
         rules = self._current_rules()  # once: one version for the whole batch
         decision = Decision()
@@ -68,9 +68,7 @@ class RulesHandler:
                 skipped += 1
                 continue
             try:
-                if record.poison:
-                    raise Poison(record.poison)
-                change = self._wire.read_change(record.value)
+                change = self._change(record)
             except Poison as poison:
                 dead.append(dead_letter(record, SERVICE, str(poison), self._wire.partitions, self._wire.registry))
                 continue
@@ -82,6 +80,30 @@ class RulesHandler:
         metrics.NOT_NAMED.inc(not_named)
         metrics.EVALUATED.inc(len(batch))
         return batch
+
+    def _change(self, record: Record) -> Change:
+        """Raises Poison for what may be left out, Fatal for what cannot be read and may be a hand-over.
+
+        A hand-over is tried again and again: left out, its taker would wait for ever, and what was given be forgotten.
+        """
+        when = record.headers.get("when")
+        is_skippable = when is not None and not is_handover(when)
+        try:
+            if record.poison and is_skippable:
+                raise Poison(record.poison)
+            change = self._wire.read_change(record.value)
+        except Poison as error:
+            if is_skippable:
+                raise
+            raise Fatal(
+                f"{record.topic} partition {record.partition} offset {record.offset}: {error}. Header `when`"
+                f" {'is missing, so it may be' if when is None else 'says that it is'} a hand-over, and without it a"
+                " customer would wait for ever: the line is stopped and nothing is lost. Written by a newer release?"
+                " Upgrade rules and start it again. Not written by profile? Find out who writes to this topic."
+            ) from error
+        if record.poison and change.kind not in HANDOVERS:
+            raise Poison(record.poison)
+        return change
 
     def _load(self, batch: Batch, rules: RuleIndex) -> tuple[dict[str, bytes | None], dict[str, Fires]]:
         """(stored states of the customers whose state matters, hand-overs that are there), in one round trip.

@@ -136,7 +136,7 @@ def test_events_hand_overs_and_garbage(start: Start, kafka: str, redis_client: "
     start()
     bought, hello = profile.event("anna", "Bought"), profile.event("anna", "Registered")
     profile.event("anna", "Page Viewed")
-    profile.raw(b"x", b"\x00not avro", {})
+    profile.raw(b"x", b"\x00not avro", {"when": b"Registered\x1f"})
     profile.send("took", "bert", "\x1fh", handoff_id="0.0.9.0", from_id="anna", cause="0.0.9.0")
     profile.event("bert", "Bought")
     late = profile.event("bert", "Registered")

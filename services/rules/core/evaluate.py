@@ -18,6 +18,11 @@ TAGS, STAGE, FIRST, HANDOVER, IMPORT = b"t", b"s", b"f", b"h", b"i"
 REMEMBERED_HEADERS = 4_096
 
 
+def is_handover(header: bytes) -> bool:
+    """Whether a `when` header names a change that customers' states move with."""
+    return HANDOVER in header.rpartition(SEPARATOR)[2]
+
+
 class RuleIndex:
     """One version of the rules, by what they wait for. Immutable but for a memory of headers; one thread uses it."""
 

@@ -249,7 +249,7 @@ def test_an_erased_customer_leaves_nothing_behind(world: World) -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"not avro", value_of("event", ANNA)[:-1]])
 def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on(world: World, value: bytes | None) -> None:
-    broken = Record("profile.changes", 0, 5, ANNA.encode(), value, {}, NOW_MS)
+    broken = Record("profile.changes", 0, 5, ANNA.encode(), value, {"when": b"Registered\x1f"}, NOW_MS)
     decision = world.decide(0, [broken, event(ANNA, "Registered")])
     assert decision is not None
     assert [output.topic for output in decision.outputs] == ["rules.dead", "triggers"]
@@ -260,6 +260,37 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on(world: W
         5,
         value or b"",
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [({"when": b"\x1fh"}, "says that it is a hand-over"), ({}, "is missing, so it may be a hand-over")],
+)
+@pytest.mark.parametrize("poison", ["", "processing it ended the process 3 times"])
+def test_what_may_be_a_hand_over_and_cannot_be_read_stops_the_line(
+    world: World, headers: dict[str, bytes], why: str, poison: str
+) -> None:
+    """As a dead letter the one would leave its taker waiting for ever, the other lose what was given."""
+    broken = Record("profile.changes", 0, 5, ANNA.encode(), b"\0" + b"newer schema", headers, NOW_MS, poison)
+    with pytest.raises(Fatal, match=rf"profile.changes partition 0 offset 5: .*{why}.*Upgrade rules"):
+        world.decide(0, [broken, event(ANNA, "Registered")])
+
+
+def test_a_hand_over_at_which_the_process_died_is_worked_all_the_same(world: World) -> None:
+    world.work(0, event(ANNA, "Bought", "0.1.1"))
+    killer = gave(ANNA, ("h1", BERT, []))
+    killer.poison = "processing it ended the process 3 times"
+    world.work(0, killer)
+    assert list(world.data) == ["{rules:0}:give:h1:" + BERT]
+
+
+@pytest.mark.parametrize("headers", [{}, {"when": b"Registered\x1f"}])
+def test_an_event_that_killed_the_process_is_put_aside(world: World, headers: dict[str, bytes]) -> None:
+    killer = event(ANNA, "Registered")
+    killer.headers, killer.poison = headers, "processing it ended the process 3 times"
+    decision = world.decide(0, [killer])
+    assert decision is not None
+    assert [output.topic for output in decision.outputs] == ["rules.dead"]
 
 
 def test_a_record_that_killed_the_process_is_put_aside_even_when_no_rule_cares(world: World) -> None:
