@@ -66,11 +66,11 @@ class Encoder:
 
 
 def whole_body(problems: Sequence[Problem], raw: bytes) -> tuple[list[Problem], bytes]:
-    """What is kept of a body that was refused as a whole; the reasons say so when it is not all of it."""
+    """What is kept of refused bytes (an event, or a body as a whole); the reasons say so when it is not all of them."""
     if len(raw) <= MAX_RAW_BYTES:
         return list(problems), raw
     note = Problem(problems[0].code, "raw", f"only the first {MAX_RAW_BYTES} bytes are kept")
-    return [*problems, note], raw[:MAX_RAW_BYTES]
+    return [*problems[: MAX_REASONS - 1], note], raw[:MAX_RAW_BYTES]
 
 
 def id_maker(now_ms: int) -> Callable[[], str]:

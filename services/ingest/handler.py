@@ -131,7 +131,9 @@ class Collector:
             if isinstance(verdict, Accepted):
                 messages.append(encoder.touchpoint(verdict.touchpoint))
             else:
-                messages.append(encoder.rejected(call, source.name, received_at, verdict.problems, raw))
+                # A record the broker does not take would fail the whole body, and every repetition of it.
+                problems, kept = whole_body(verdict.problems, raw)
+                messages.append(encoder.rejected(call, source.name, received_at, problems, kept))
             if place % EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
         return verdicts, messages
