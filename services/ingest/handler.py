@@ -85,6 +85,9 @@ class Collector:
 
     def _source_of_head(self, call: Call) -> Source | None:
         key = key_of_header(call.authorization) if call.authorization else call.query_key
+        if key is None and call.endpoint.limit is Limit.IMPORT:
+            # Only browsers need a key in the body, and they do not import: 10 MB are not read for a stranger.
+            raise Refusal(answer_error(401, "write_key_missing", "an import needs its write key in the head"))
         return None if key is None else self._source(key)
 
     def _source_of_body(self, body: Body) -> Source:

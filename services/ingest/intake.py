@@ -14,7 +14,9 @@ from services.ingest.requests import BrokenOffError, Call
 from services.ingest.settings import IngestSettings
 from services.ingest.verdicts import Answer, answer_error
 
-# A body of unknown size reserves this much to begin with.
+# What a body reserves before it arrives, and after that as many bytes as came: an announced length is only a promise,
+# and who has no write key may give it too. Lower costs small requests a second look at the budget, higher lets idle
+# connections hold more of it.
 FIRST_RESERVATION_BYTES = 16_384
 RETRY_AFTER_S = 2
 # What an event takes beside its bytes while it is decided and waits for the broker: objects, record, queue entry.
@@ -64,7 +66,7 @@ async def read_body(call: Call, settings: IngestSettings, hold: Hold) -> bytes:
     and the evidence kept), 400 for broken gzip.
     """
     limit: int = getattr(settings, call.endpoint.limit.value)
-    hold.grow(min(limit, FIRST_RESERVATION_BYTES if call.length is None else call.length))
+    hold.grow(min(limit, FIRST_RESERVATION_BYTES if call.length is None else min(call.length, FIRST_RESERVATION_BYTES)))
     parts: list[bytes] = []
     size = 0
     try:

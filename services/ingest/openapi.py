@@ -12,6 +12,8 @@ _ID: Json = {"type": ["string", "integer"], "maxLength": 256}
 _OBJECT: Json = {"type": "object", "additionalProperties": True}
 _TIME: Json = {"type": ["string", "number"], "description": "ISO 8601, or seconds or milliseconds since 1970"}
 
+_HEAD_KEYS: list[Json] = [{"writeKeyBasic": []}, {"writeKeyBearer": []}, {"writeKeyQuery": []}]
+
 
 def build_document(settings: IngestSettings) -> Json:
     """The document as a JSON-able dict; sizes are those of these settings."""
@@ -32,7 +34,7 @@ def build_document(settings: IngestSettings) -> Json:
             "version": VERSION,
             "description": "Touchpoints in, compatible with the SDKs of Segment and RudderStack.",
         },
-        "security": [{"writeKeyBasic": []}, {"writeKeyBearer": []}, {"writeKeyQuery": []}, {}],
+        "security": [*_HEAD_KEYS, {}],
         "paths": paths,
         "components": {"schemas": _schemas(), "securitySchemes": _security()},
     }
@@ -45,6 +47,8 @@ def _operation(endpoint: Endpoint, path: str, settings: IngestSettings) -> Json:
         content["application/x-ndjson"] = {"schema": {"type": "string", "description": "one message a line"}}
     limit: int = getattr(settings, endpoint.limit.value)
     return {
+        # Elsewhere the key may stand in the body.
+        **({"security": _HEAD_KEYS} if endpoint.limit is Limit.IMPORT else {}),
         "operationId": path.strip("/").replace("/", "_"),
         "summary": endpoint.summary,
         "description": f"At most {limit} bytes; plain or gzip, whatever the headers say.",

@@ -1,15 +1,20 @@
 """Requests that took from ingest more than a request may: a body's answer, its memory, its log."""
 
+import asyncio
 import json
 import tomllib
+from collections.abc import AsyncIterator
 
 import pytest
 
 from cli.rejected import CUT
 from deploy.local.settings import ROOT
 from services.ingest.encode import MAX_RAW_BYTES
+from services.ingest.endpoints import ENDPOINTS
+from services.ingest.requests import Call
 from tests.unit.ingest.ingest_double import build_ingest
 
+BATCH, IMPORT = (next(e for e in ENDPOINTS if e.path == path) for path in ("/v1/batch", "/v1/import"))
 GOOD = {"type": "track", "event": "Order Completed", "userId": "u1", "messageId": "m1"}
 
 
@@ -27,4 +32,34 @@ async def test_one_large_event_of_an_import_costs_the_others_nothing(size: int) 
     assert CUT in kept["reasons"][-1]
     most = tomllib.loads((ROOT / "schemas/topics.toml").read_text())["defaults"]["max_message_bytes"]
     assert max(len(message.value) for message in ingest.publisher.messages) < most
+    await ingest.client.aclose()
+
+
+async def test_announced_bytes_of_strangers_take_no_room_from_senders() -> None:
+    """36 idle requests of 3.5 MB each, none of which had sent a byte or a key, held all of the memory budget."""
+    ingest = build_ingest(max_in_flight_bytes=1_048_576)
+    silent = asyncio.Event()
+
+    async def nothing() -> AsyncIterator[bytes]:
+        await silent.wait()
+        yield b""
+
+    idle = [asyncio.create_task(ingest.collector.handle(Call(BATCH, nothing(), length=512_000))) for _ in range(36)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in idle)
+    assert (await ingest.post("/v1/track", GOOD)).status_code == 200
+    silent.set()
+    assert {answer.status for answer in await asyncio.gather(*idle)} == {400}
+    await ingest.client.aclose()
+
+
+async def test_an_import_without_a_key_in_its_head_is_not_read() -> None:
+    ingest = build_ingest()
+
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+    answer = await ingest.collector.handle(Call(IMPORT, unread(), length=10_000_000))
+    assert answer.status == 401
     await ingest.client.aclose()
