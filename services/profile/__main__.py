@@ -36,7 +36,7 @@ def main(stop: Stop) -> None:
     loops: list[Loop] = []
     cell = SharedValue(redis_client, KEY)
     refresh = open_refresher(settings, cell, config.calendar, lambda: any((TOPIC, 0) in o.owned.lines for o in loops))
-    thresholds = ThresholdSource(refresh, settings.thresholds_interval_s)
+    thresholds = ThresholdSource(refresh, settings.thresholds_interval_s, health)
 
     def open_worker(claim: Claim) -> Worker:
         handler = ProfileHandler(

@@ -1,16 +1,22 @@
 """What profile reads from outside its ledger: the configuration file and the current RFM thresholds."""
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
 import yaml
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.health import Health
 from services.chassis.logs import get_logger, limited
 from services.profile import metrics
 from services.profile.core.config import ConfigError, ProfileConfig, parse_config
 from services.profile.core.state import Thresholds
+
+# The first customers are scored with the thresholds of Redis, which answers within ms. Higher: a ClickHouse that hangs
+# holds up the start. Lower: a slow one costs these customers a second look, when the thresholds come.
+FIRST_LOAD_S = 5.0
 
 
 def load_config(path: str, time_zone: str) -> ProfileConfig:
@@ -21,21 +27,35 @@ def load_config(path: str, time_zone: str) -> ProfileConfig:
         raise Fatal(f"profile configuration {path}: {error}") from error
 
 
-class ThresholdSource:
-    """The thresholds in use, refreshed by a thread of its own: the hot path never waits for ClickHouse."""
+class Refresh(Protocol):
+    """What computes or loads the newest thresholds: services.profile.thresholds.Refresher.
 
-    def __init__(self, refresh: Callable[[], Thresholds | None], interval_s: float) -> None:
-        """`refresh` computes or loads the newest thresholds; None when there are none yet. It may raise Retriable."""
-        self._refresh, self._interval_s = refresh, interval_s
+    It may raise Retriable, Fatal and msgspec.MsgspecError; `problem`: why it came back with none newer than before.
+    """
+
+    problem: Exception | None
+
+    def __call__(self) -> Thresholds | None: ...
+
+
+class ThresholdSource:
+    """The thresholds in use, refreshed by a thread of its own: the hot path never waits for ClickHouse.
+
+    Whatever is wrong there, also for good (a table or a right is missing), the last thresholds stay in use, none at
+    first: scores are 0 then, as before anybody has bought. The process stays ready, and the next attempt comes.
+    """
+
+    def __init__(self, refresh: Refresh, interval_s: float, health: Health) -> None:
+        self._refresh, self._interval_s, self._health = refresh, interval_s, health
         self._current: Thresholds | None = None
-        self._stop = threading.Event()
+        self._stop, self._has_tried = threading.Event(), threading.Event()
         self._limited = limited(get_logger())
         self._thread = threading.Thread(target=self._run, name="thresholds", daemon=True)
 
     def start(self) -> None:
-        """Load once, then go on in the background."""
-        self._once()
+        """Load in the background, now and then; returns after the first attempt or FIRST_LOAD_S."""
         self._thread.start()
+        self._has_tried.wait(FIRST_LOAD_S)
 
     def current(self) -> Thresholds | None:
         """The newest thresholds known; stable within one decision when called once."""
@@ -47,15 +67,28 @@ class ThresholdSource:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
+        self._once()
+        self._has_tried.set()
         while not self._stop.wait(self._interval_s):
             self._once()
 
     def _once(self) -> None:
         try:
-            found = self._refresh()
-        except Retriable as error:
-            self._limited.warning("thresholds.unavailable", text=str(error))
+            self._use(self._refresh())
+            problem = self._refresh.problem
+        except (Retriable, Fatal, msgspec.MsgspecError) as error:
+            problem = error
+        version = 0 if self._current is None else self._current.version
+        if problem is None:
+            self._health.set("thresholds", True, f"version {version}" if version else "nobody has bought yet")
             return
+        metrics.THRESHOLDS_FAILED.inc()
+        self._limited.warning("thresholds.kept", version=version, text=str(problem))
+        # Still ready: yesterday's thresholds are better than none. The counter is there to be alerted on.
+        kept = f"version {version} stays in use" if version else "there are none: scores are 0"
+        self._health.set("thresholds", True, f"{kept}: {problem}")
+
+    def _use(self, found: Thresholds | None) -> None:
         if found is not None and (self._current is None or found.version > self._current.version):
             self._current = found
             metrics.THRESHOLDS.set(found.version)

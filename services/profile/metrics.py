@@ -9,6 +9,7 @@ WAITING = metrics.gauge("profile", "waiting_customers", "customers that wait for
 REPEATED = metrics.counter("profile", "log_numbers_repeated", "records whose number in the customer's log was taken")
 TICKS = metrics.counter("profile", "timers_fired", "customers looked at because time passed")
 THRESHOLDS = metrics.gauge("profile", "thresholds_version", "version of the RFM thresholds in use")
+THRESHOLDS_FAILED = metrics.counter("profile", "thresholds_failures", "attempts that brought no new RFM thresholds")
 EVENT_TO_FACT_S = metrics.histogram(
     "profile", "accepted_to_profile_seconds", "accepted by ingest → profile changed, the oldest event of each batch"
 )

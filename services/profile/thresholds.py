@@ -13,7 +13,6 @@ import msgspec
 from services.chassis.clickhouse import ClickhouseSettings, Row, connect
 from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.logs import get_logger, limited
 from services.profile.core.calendar import Calendar
 from services.profile.core.rfm import compute_thresholds
 from services.profile.core.state import Thresholds, decode_thresholds, encode
@@ -69,19 +68,22 @@ def from_json(text: str) -> Thresholds:
 class Refresher:
     """Called every few minutes: the thresholds to use now.
 
-    Where `is_owner()` says so (the owner of profile's partition 0), new ones are computed first. ClickHouse away: the
-    last ones go on being used. Raises Retriable only when nothing is known at all.
+    Where `is_owner()` says so (the owner of profile's partition 0), new ones are computed first. ClickHouse away, or
+    with tables or rights that are wrong: the last ones go on being used, and `problem` is what was in the way. Raises
+    Retriable or Fatal only when nothing is known at all, msgspec.MsgspecError when Redis holds what nobody can read.
     """
+
+    problem: Exception | None = None
 
     def __init__(
         self, store: Store, cell: Cell, calendar: Calendar, is_owner: Callable[[], bool], clock: Clock
     ) -> None:
         self._store, self._cell, self._calendar, self._is_owner, self._clock = store, cell, calendar, is_owner, clock
         self._stored_version = 0
-        self._limited = limited(get_logger())
 
     def __call__(self) -> Thresholds | None:
         """The newest thresholds, None when nobody has bought anything yet."""
+        self.problem = None
         raw = self._cell.get()
         current = decode_thresholds(raw) if raw is not None else None
         try:
@@ -89,10 +91,10 @@ class Refresher:
                 current = self._load_latest()
             if self._is_owner():
                 return self._renew(raw, current)
-        except Retriable as error:
+        except (Retriable, Fatal) as error:
             if current is None:
                 raise
-            self._limited.warning("thresholds.kept", version=current.version, text=str(error))
+            self.problem = error
         return current
 
     def _load_latest(self) -> Thresholds | None:
