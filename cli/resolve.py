@@ -68,10 +68,7 @@ class Resolver:
 def open_resolver(region: str = DEFAULT_REGION) -> Resolver:
     """A resolver for the deployment that the environment names. Raises SettingsError, Fatal."""
     settings = load_settings(IdentitySettings)
-    try:
-        policy = load_policy(settings.policy)
-    except (OSError, ValueError) as error:
-        raise Fatal(f"identity policy {settings.policy}: {error}") from error
+    policy = load_policy(settings.policy)
     return Resolver(policy, Lookup(settings.redis_url, policy, settings.identifier_key_bytes()).customers_of, region)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import msgpack
 import yaml
 
-from services.chassis.errors import Retriable
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.ids import digest, uuid_text
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.redis.ledger import Ledger, script_text
 from services.chassis.redis.slots import Slot
 from services.identity import metrics
-from services.identity.core.policy import Policy, parse_policy
+from services.identity.core.policy import Policy, PolicyError, parse_policy
 
 SERVICE = "identity"
 TAG = Slot(SERVICE, 0, shared=True).tag
@@ -23,8 +23,11 @@ NAMESPACE = bytes.fromhex("6f1c2d5e8a3b5c7d9e0f1a2b3c4d5e6f")
 
 
 def load_policy(path: str) -> Policy:
-    """The policy of a YAML file. Raises PolicyError (a ValueError) or OSError."""
-    return parse_policy(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    """The checked policy of a YAML file. Raises Fatal naming the file and every mistake in it."""
+    try:
+        return parse_policy(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, PolicyError) as error:
+        raise Fatal(f"identity policy {path}: {error}") from error
 
 
 class Encoder:

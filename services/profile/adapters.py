@@ -23,7 +23,7 @@ def load_config(path: str, time_zone: str) -> ProfileConfig:
     """The checked configuration of a YAML file. Raises Fatal naming the key and what was expected."""
     try:
         return parse_config(yaml.safe_load(Path(path).read_text(encoding="utf-8")), time_zone)
-    except (OSError, yaml.YAMLError, ConfigError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
         raise Fatal(f"profile configuration {path}: {error}") from error
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
+from services.chassis.errors import Fatal
 from services.identity.adapters import load_policy
 from services.identity.core.policy import PolicyError, parse_policy
 
@@ -86,8 +86,15 @@ def test_a_number_that_is_a_truth_value_is_refused() -> None:
     assert "got True" in refusal({"kinds": KINDS, "dedup_window_hours": True})
 
 
-def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"kinds: {", "while parsing"), (b"kinds: []", "kinds"), (b"\xff\xfe\xfa", "decode"), (None, "No such file")],
+)
+def test_a_policy_file_with_a_mistake_stops_the_start_with_its_name(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
     path = tmp_path / "identity.yaml"
-    path.write_text("kinds: {")
-    with pytest.raises((PolicyError, yaml.YAMLError)):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Fatal, match=f"identity policy {path}: (.|\n)*{why}"):
         load_policy(str(path))

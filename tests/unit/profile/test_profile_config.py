@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.chassis.errors import Fatal
+from services.profile.adapters import load_config
 from services.profile.core.config import ConfigError, parse_config
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "config" / "profile.yaml"
@@ -43,3 +45,11 @@ def test_a_wrong_value_is_named_with_what_was_expected(data, words):
         parse_config(data)
     assert all(word in str(caught.value) for word in words)
     assert str(caught.value).startswith("profile.yaml: ")
+
+
+@pytest.mark.parametrize("content", [b"limits: {", b"\xff\xfe\xfa", b"[]"])
+def test_a_file_that_cannot_be_read_stops_the_start_with_its_name(tmp_path: Path, content: bytes):
+    path = tmp_path / "profile.yaml"
+    path.write_bytes(content)
+    with pytest.raises(Fatal, match=f"profile configuration {path}: "):
+        load_config(str(path), "Asia/Shanghai")
