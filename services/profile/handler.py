@@ -257,15 +257,19 @@ class ProfileHandler:
 
     # -- new thresholds -----------------------------------------------------------------------------------------------
     def sweep(self) -> list[str]:
-        """Some customers to look at again because the thresholds are new; empty when all have been looked at."""
+        """Some customers to look at again because the thresholds are new; empty when all have been looked at.
+
+        Newer thresholds while sweeping: the circle is finished first, then begun again. Starting over at once, cuts
+        that change more often than a sweep takes would leave the customers at the end with scores of long ago.
+        """
         thresholds = self._thresholds()
         if thresholds is None or thresholds.version == self._swept_version:
             return []
-        if thresholds.version != self._sweeping_version:  # newer ones while sweeping: from the beginning again
-            self._sweeping_version, self._sweep_cursor = thresholds.version, 0
+        if self._sweep_cursor == 0:
+            self._sweeping_version = thresholds.version
         self._sweep_cursor, names = self._store.scan_due(self._slot, self._sweep_cursor, SWEEP_COUNT)
         if self._sweep_cursor == 0:
-            self._swept_version = thresholds.version
+            self._swept_version = self._sweeping_version
         return names
 
 

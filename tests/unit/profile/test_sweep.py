@@ -1,0 +1,67 @@
+"""New thresholds: every customer is looked at again, also when the next ones come before the last customer."""
+
+from typing import cast
+
+import msgspec
+
+from services.chassis.redis.ledger import LedgerPort
+from services.chassis.redis.slots import Slot
+from services.profile.core.state import Thresholds
+from services.profile.handler import ProfileHandler
+from tests.unit.profile.profile_builders import CONFIG, CUTS
+
+PAGES = [["anna"], ["bert"], ["carl"]]
+
+
+class Scanned:
+    """A timer index that is seen in three pages, as ZSCAN shows it."""
+
+    def scan_due(self, slot: Slot, cursor: int, count: int) -> tuple[int, list[str]]:
+        return (cursor + 1) % len(PAGES), PAGES[cursor]
+
+
+class Cuts:
+    """The thresholds in use."""
+
+    def __init__(self) -> None:
+        self.now: Thresholds | None = None
+
+    def renew(self) -> None:
+        self.now = CUTS if self.now is None else msgspec.structs.replace(self.now, version=self.now.version + 1)
+
+    def __call__(self) -> Thresholds | None:
+        return self.now
+
+
+def open_handler(cuts: Cuts) -> ProfileHandler:
+    return ProfileHandler(Slot("profile", 0), cast(LedgerPort, Scanned()), {}, CONFIG, 1, cuts, 0)
+
+
+def test_without_thresholds_nobody_is_looked_at_again() -> None:
+    assert open_handler(Cuts()).sweep() == []
+
+
+def test_new_thresholds_are_for_everybody_once() -> None:
+    cuts = Cuts()
+    one = open_handler(cuts)
+    for _ in range(2):
+        cuts.renew()
+        assert [one.sweep() for _ in range(5)] == [*PAGES, [], []]
+
+
+def test_thresholds_that_change_all_the_time_reach_the_last_customer() -> None:
+    cuts = Cuts()
+    one, seen = open_handler(cuts), []
+    for _ in range(2 * len(PAGES)):
+        cuts.renew()
+        seen.append(one.sweep())
+    assert seen == PAGES * 2
+
+
+def test_who_was_seen_before_the_change_is_seen_again_in_the_next_circle() -> None:
+    cuts = Cuts()
+    one = open_handler(cuts)
+    cuts.renew()
+    seen = [one.sweep(), one.sweep()]
+    cuts.renew()
+    assert seen + [one.sweep() for _ in range(5)] == [*PAGES, *PAGES, []]
