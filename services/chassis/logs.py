@@ -1,5 +1,6 @@
 """Structured logs: JSON lines on stderr, event names `noun.verb`, never a payload, e-mail, phone or key."""
 
+import json
 import logging
 import sys
 import time
@@ -23,11 +24,24 @@ def configure_logs(service: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format='{"level":"warning","event":"library.log","text":"%(name)s: %(message)s"}',
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LibraryLine(service))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _LibraryLine(logging.Formatter):
+    """What a library logs, as one JSON line; of an error its type only (its text may hold a person's data)."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"level": record.levelname.lower(), "event": "library.log", "service": self._service}
+        line["text"] = f"{record.name}: {record.getMessage()}"
+        if record.exc_info and record.exc_info[0]:
+            line["error"] = record.exc_info[0].__name__
+        return json.dumps(line, ensure_ascii=False)
 
 
 def get_logger() -> Any:

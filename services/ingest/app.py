@@ -1,6 +1,9 @@
 """The HTTP interface: routes, CORS, and JSON for every answer, also for wrong paths and our own faults."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,6 +29,7 @@ from services.ingest.verdicts import Answer, answer_error
 CORS_MAX_AGE_S = 86_400
 _JSON = (b"content-type", b"application/json")
 _WANTED = frozenset({b"authorization", b"content-length", b"content-type"})
+_ROOT = Path(__file__).resolve().parents[2]
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -75,15 +79,31 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         receiver = self._receivers.get(scope.get("path", ""))
         if receiver is None or scope["method"] != "POST" or b"origin" in _names(scope):
-            await self._rest(scope, receive, send)
+            # Starlette raises again what it has answered and noted. uvicorn would log the error's text, and every time.
+            with contextlib.suppress(Exception):
+                await self._rest(scope, receive, send)
             return
         try:
             answer = await receiver.answer(scope, receive)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the top; uvicorn would log its text
             self._note(scope["path"], error)
-            await _send(answer_error(500, "internal_error"), send)
-            raise
+            answer = answer_error(500, "internal_error")
         await _send(answer, send)
+
+
+def _place(error: BaseException) -> str:
+    """file:line of the innermost frame of ours; the error's text stays out of the log, it may hold a person's data."""
+    frames = [(code.co_filename, line) for code, line in _frames(error)]
+    ours = [frame for frame in frames if Path(frame[0]).is_relative_to(_ROOT)]
+    file, line = (ours or frames or [("", 0)])[-1]
+    return f"{Path(file).relative_to(_ROOT) if ours else Path(file).name}:{line}"
+
+
+def _frames(error: BaseException) -> Iterator[tuple[CodeType, int]]:
+    trace = error.__traceback__
+    while trace:
+        yield trace.tb_frame.f_code, trace.tb_lineno
+        trace = trace.tb_next
 
 
 def _names(scope: Scope) -> set[bytes]:
@@ -145,7 +165,7 @@ def build_app(collector: Collector, settings: IngestSettings) -> Any:
         return HTMLResponse(page)
 
     def note(path: str, error: Exception) -> None:
-        logger.error("request.failed", path=path, error=type(error).__name__)
+        logger.error("request.failed", path=path, error=type(error).__name__, place=_place(error))
 
     async def fail(request: Request, error: Exception) -> Response:
         note(request.url.path, error)

@@ -46,7 +46,7 @@ class Collector:
         IN_FLIGHT_BYTES.set_function(lambda: self._budget.used_bytes)
 
     async def handle(self, call: Call) -> Answer:
-        """The answer to a request. Raises only what is a fault of ours."""
+        """The answer to a request. Raises only what is a fault of ours: counted here, a 500 to the sender."""
         began = time.perf_counter()
         hold = Hold(self._budget)
         try:
@@ -54,8 +54,10 @@ class Collector:
         except Refusal as refusal:
             hold.release()
             answer = refusal.answer
-        except BaseException:
+        except BaseException as error:
             hold.release()
+            if isinstance(error, Exception):
+                count_request(call.endpoint.path, 500, time.perf_counter() - began)
             raise
         count_request(call.endpoint.path, answer.status, time.perf_counter() - began)
         return answer

@@ -71,7 +71,8 @@ A <b>200</b> means that the event is stored. Give every message a <code>messageI
 repetitions are dropped by it. The machine-readable form of this page is <a href="/openapi.json">openapi.json</a>.</p>
 <h2>Try it</h2>{shown}
 <h2>Endpoints</h2>{_table(("path", "what", "largest body"), endpoints)}
-<p>The write key is sent as Basic user with an empty password, as Bearer token, or as <code>writeKey</code> in the body (an import: not in the body).
+<p>The write key is sent as Basic user with an empty password, as Bearer token, or, except for an
+import, as <code>writeKey</code> in the body.
 Bodies are plain or gzip. One event has at most {settings.max_event_bytes:,} bytes. A batch is
 <code>{{"batch": [...], "sentAt": ...}}</code>; import also takes a JSON array or JSON lines, and accepts old times.</p>
 <h2>Answers</h2>{_table(("status", "when"), [(str(status), text) for status, text in ANSWERS.items()])}

@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import AsyncIterator
+from unittest.mock import patch
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cli.rejected import CUT
 from deploy.local.settings import ROOT
@@ -63,3 +68,59 @@ async def test_an_import_without_a_key_in_its_head_is_not_read() -> None:
     answer = await ingest.collector.handle(Call(IMPORT, unread(), length=10_000_000))
     assert answer.status == 401
     await ingest.client.aclose()
+
+
+async def test_a_fault_of_ours_is_counted() -> None:
+    """`handle` raised before it counted: no counter and no alert knew of a 500."""
+    ingest = build_ingest()
+    before = _answers_500()
+    with patch.object(ingest.publisher, "publish", side_effect=RuntimeError("li@example.com")):
+        assert (await ingest.post("/v1/track", GOOD)).status_code == 500
+        origin = {"Authorization": "Bearer local", "Origin": "https://shop.example"}
+        assert (await ingest.post("/v1/track", GOOD, headers=origin)).status_code == 500
+    assert _answers_500() == before + 2
+    await ingest.client.aclose()
+
+
+def _answers_500() -> float:
+    return (
+        REGISTRY.get_sample_value("touchstream_ingest_requests_total", {"endpoint": "/v1/track", "status": "500"})
+        or 0.0
+    )
+
+
+FAULTY = """
+import asyncio, httpx, socket
+from services.chassis.logs import configure_logs
+from services.ingest.server import _config, _Server
+from tests.unit.ingest.ingest_double import build_ingest
+
+async def main():
+    configure_logs("ingest")
+    ingest = build_ingest()
+    def broken(*args):
+        raise RuntimeError("li@example.com")
+    ingest.publisher.publish = broken
+    bound = socket.create_server(("127.0.0.1", 0))
+    server = _Server(_config(ingest.app, ingest.settings))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1/track"
+    event = {"event": "Order Completed", "userId": "li@example.com"}
+    async with httpx.AsyncClient(trust_env=False, headers={"Authorization": "Bearer local"}) as client:
+        for headers in ({}, {}, {}, {"Origin": "https://shop.example"}):
+            assert (await client.post(url, json=event, headers=headers)).status_code == 500
+    server.should_exit = True
+    await serving
+    await ingest.client.aclose()
+
+asyncio.run(main())
+"""
+
+
+def test_a_fault_of_ours_is_one_json_line_without_a_persons_data() -> None:
+    """uvicorn logged the traceback with the error's text, many lines for every single request."""
+    done = subprocess.run([sys.executable, "-c", FAULTY], capture_output=True, text=True, check=True, cwd=ROOT)
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["path"], line["error"]) == ("request.failed", "/v1/track", "RuntimeError")
+    assert re.fullmatch(r"services/ingest/handler\.py:\d+", line["place"])
+    assert "example" not in done.stderr

@@ -83,3 +83,19 @@ def test_lines_are_json_on_stderr_below_the_level_nothing() -> None:
     assert first["timestamp"].endswith("Z")
     assert library["event"] == "library.log"
     assert "ZeroDivisionError" in last["exception"]
+
+
+def test_what_a_library_logs_is_one_json_line_whatever_it_says() -> None:
+    code = (
+        "from services.chassis.logs import configure_logs\n"
+        "import logging\n"
+        "configure_logs('rules')\n"
+        "logging.getLogger('lib').warning('it said \"no\"\\nand %s', 'more\\\\')\n"
+        "try: raise ValueError('li@example.com')\n"
+        "except ValueError: logging.getLogger('lib').exception('it broke')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [json.loads(line) for line in done.stderr.splitlines()] == [
+        {"level": "warning", "event": "library.log", "service": "rules", "text": 'lib: it said "no"\nand more\\'},
+        {"level": "error", "event": "library.log", "service": "rules", "text": "lib: it broke", "error": "ValueError"},
+    ]
