@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cli.demo.acts import DAY_MS, Planned
+from cli.demo.acts import DAY_MS, HISTORY, Planned
 from cli.demo.journal import Refusals
 from cli.demo.plan import Batch
 
@@ -46,12 +46,17 @@ class UnionFind:
 
 @dataclass(slots=True)
 class Account:
-    """What one customer must come to: orders and net spend of the last 365 days, minor units."""
+    """What one customer must come to: orders and net spend of the last 365 days, minor units.
+
+    `live`, `imported`: names of the events that came as they happened, and of those that an import told.
+    """
 
     identifiers: set[str]
     events: int = 0
     orders: set[str] = field(default_factory=set)
     net_minor: int = 0
+    live: set[str] = field(default_factory=set)
+    imported: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ def write_books(batches: Iterable[Batch], answered: Iterable[Refusals]) -> Books
 
 def _add(account: Account, event: Planned) -> None:
     account.events += 1
+    (account.imported if event.channel == HISTORY else account.live).add(str(event.message.get("event", "")))
     if event.order is not None and event.age_ms < WINDOW_DAYS * DAY_MS:
         order_id, minor = event.order
         account.net_minor += minor

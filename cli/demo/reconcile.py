@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cli.demo.books import Account, Books
 from cli.demo.facts import Facts
+from cli.demo.promises import Promise
 
 FINAL = frozenset(("delivered", "failed", "suppressed", "unknown"))
 EXAMPLES = 5
@@ -19,13 +20,16 @@ class Check:
     differences: tuple[str, ...] = ()
 
 
-def reconcile(books: Books, accounts: list[Account], facts: Facts, node_of: Callable[[str], str]) -> list[Check]:
+def reconcile(
+    books: Books, accounts: list[Account], facts: Facts, node_of: Callable[[str], str], promises: list[Promise]
+) -> list[Check]:
     """All checks, in the order of the flow. `node_of`: kind:value → node text."""
     return [
         _events(books, facts),
         _refusals(books),
         _identity(accounts, facts, node_of),
         _money(accounts, facts, node_of),
+        _promises(accounts, facts, node_of, promises),
         _triggers(facts),
     ]
 
@@ -100,6 +104,30 @@ def _money(accounts: list[Account], facts: Facts, node_of: Callable[[str], str])
     return Check(
         f"{orders:,} orders and ¥{net / 100:,.2f} of net revenue in a year, equal for every single customer",
         tuple(_some("profiles that differ", wrong)),
+    )
+
+
+def _promises(accounts: list[Account], facts: Facts, node_of: Callable[[str], str], promises: list[Promise]) -> Check:
+    """What the rules owe to every customer, from the books alone: a trigger that never came is seen here."""
+    fired = Counter((row["rule"], row["customer_id"]) for row in facts.triggers)
+    missing: list[str] = []
+    surplus: list[str] = []
+    due = Counter[str]()
+    for account in accounts:
+        name = min(account.identifiers)
+        customer = facts.nodes.get(node_of(name), "")
+        for promise in promises:
+            wanted, got = int(promise.is_due(account)), fired[promise.rule, customer]
+            due[promise.rule] += wanted
+            if got != wanted:
+                (missing if got < wanted else surplus).append(f"{promise.rule} of {name}")
+    owed = " and ".join(f"{due[promise.rule]:,} {promise.rule}" for promise in promises)
+    return Check(
+        f"{owed or 'no'} triggers were due by the demo's own books; every customer has exactly his",
+        (
+            *_some("triggers that were due and did not fire", missing),
+            *_some("triggers that fired for customers to whom none was due, or too often", surplus),
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from cli.demo.journal import Journal
 from cli.demo.opening import Opener, Options
 from cli.demo.plan import Plan, make_plan
 from cli.demo.play import Player
+from cli.demo.promises import read_promises
 from cli.demo.reconcile import reconcile
 from cli.demo.screen import Screen
 from cli.demo.sender import DemoError, Interrupted, Sender
@@ -133,11 +134,11 @@ class Demo:
     def _add_up(self, plan: Plan, journal: Journal, books: Books, timing: Timing) -> Report:
         self._screen.stage("adding up")
         settings, stack = self._settings, self._stack
-        facts, accounts = self._facts(plan.prefix), books.accounts()
+        facts, accounts, promises = self._facts(plan.prefix), books.accounts(), read_promises()
         key = settings.identifier_key_bytes()
         return Report(
             journal.run, journal.seed, timing, books, facts,
-            reconcile(books, accounts, facts, lambda identifier: node_of(identifier, key)),
+            reconcile(books, accounts, facts, lambda identifier: node_of(identifier, key), promises),
             places(settings, stack.ingest_url, stack.sink_url, dict(stack.metrics_urls)),
             try_next(example(accounts), settings, stack.ingest_url, stack.stays),
             {name: count for name, count in journal.restarts.items() if count}, _notes(journal),

@@ -9,10 +9,20 @@ from cli.demo.plan import Batch
 
 
 def event(
-    message_id: str, *identifiers: str, order: tuple[str, int] | None = None, age_days: float = 0, fault: str = ""
-) -> Planned:
+    message_id: str, *identifiers: str, order: tuple[str, int] | None = None, age_days: float = 0, fault: str = "",
+    name: str = "", channel: str = SHOP,
+) -> Planned:  # fmt: skip
     """A planned event."""
-    return Planned(SHOP, 0.0, {}, identifiers, int(age_days * 86_400_000), order, fault, message_id=message_id)
+    return Planned(
+        channel,
+        0.0,
+        {"event": name} if name else {},
+        identifiers,
+        int(age_days * 86_400_000),
+        order,
+        fault,
+        message_id=message_id,
+    )
 
 
 def batch(*events: Planned, is_repeat: bool = False) -> Batch:

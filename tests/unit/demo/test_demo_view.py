@@ -35,7 +35,7 @@ def text_of(shown: Console) -> str:
 def report(restarts: dict[str, int] | None = None, extra: tuple[Check, ...] = ()) -> Report:
     written, facts, settings = books(*EVENTS), facts_of({"A": EVENTS}, merged=["B"]), local_settings({})
     written.refused["event_missing"] += 2
-    checks = [*reconcile(written, written.accounts(), facts, node), *extra]
+    checks = [*reconcile(written, written.accounts(), facts, node, []), *extra]
     return Report(
         3, 42, Timing(12.3, 20.1, 3.2), written, facts, checks,
         places(settings, "http://127.0.0.1:8080", "http://127.0.0.1:9115/sink", {"ingest": "http://127.0.0.1:9101/metrics"}),
