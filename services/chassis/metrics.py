@@ -3,7 +3,9 @@
 Labels come from closed lists, never from an id.
 """
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -19,6 +21,20 @@ def counter(service: str, what: str, text: str, labels: Sequence[str] = ()) -> C
 def gauge(service: str, what: str, text: str, labels: Sequence[str] = ()) -> Gauge:
     """A gauge touchstream_<service>_<what>."""
     return Gauge(f"touchstream_{service}_{what}", text, labels)
+
+
+def show_size(gauge: Gauge, holder: Any, size_of: Callable[[Any], int]) -> None:
+    """Have a gauge (with its labels) show what holds at the moment of the scrape: size_of(holder), 0 once it is gone.
+
+    For what belongs to a claim: the next claim's holder replaces this one, a partition given away shows 0.
+    """
+    alive = weakref.ref(holder)
+
+    def size() -> float:
+        there = alive()
+        return 0 if there is None else size_of(there)
+
+    gauge.set_function(size)
 
 
 def histogram(

@@ -8,6 +8,7 @@ import msgspec
 from services.chassis.errors import Fatal, Poison
 from services.chassis.ids import partition_of
 from services.chassis.kafka.dead_letter import dead_letter
+from services.chassis.metrics import show_size
 from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
@@ -80,6 +81,7 @@ class ProfileHandler:
         self._registry, self._reader, self._writer = known, Reader(known), ProfileWriter(partitions, known)
         self._swept_version = self._sweeping_version = -1
         self._sweep_cursor = 0
+        show_size(metrics.WAITING.labels(str(slot.partition)), self, lambda handler: len(handler._waits))
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
         """See PartitionHandler. Raises Fatal when a customer's log contradicts itself."""
@@ -218,7 +220,6 @@ class ProfileHandler:
             decision.outputs.append(self._writer.ended(name, state, now_ms))
         for key, handover in batch.context.gives.items():
             decision.sets[key] = _encode(handover)
-        metrics.WAITING.labels(str(self._slot.partition)).set(len(self._waits))
         return decision
 
     def _measure(self, batch: Batch, now_ms: int) -> None:

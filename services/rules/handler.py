@@ -6,6 +6,7 @@ from typing import Protocol
 from services.chassis.errors import Fatal, Poison
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.logs import get_logger, limited
+from services.chassis.metrics import show_size
 from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.slots import Slot
 from services.rules import metrics
@@ -33,7 +34,7 @@ class RulesHandler:
         self._slot, self._store, self._waits = slot, store, waits
         self._current_rules, self._wire = current_rules, wire
         self._keys = HandoverKeys(slot, wire.partitions)
-        self._waiting = metrics.WAITING.labels(str(slot.partition))
+        show_size(metrics.WAITING.labels(str(slot.partition)), self, lambda handler: len(handler._waits))
         self._limited = limited(get_logger())
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
@@ -44,7 +45,6 @@ class RulesHandler:
         rules = self._current_rules()  # once: one version for the whole batch
         decision = Decision()
         batch = self._read(records, rules, decision.outputs)
-        self._waiting.set(len(self._waits))
         if not batch and not self._waits:
             return decision if records else None
         stored, given = self._load(batch, rules)
