@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from services.chassis.avro import Codec
+from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Poison, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.ids import partition_of, uuid_text
@@ -52,8 +53,9 @@ class Writer:
         return f"{self._kinds[raw[0]]}:{raw[1:].hex()}"
 
     def outputs(
-        self, blob: bytes, records: dict[int, Record], generation: int, decoded: dict[int, Json] | None = None
-    ) -> list[Output]:
+        self, blob: bytes, records: dict[int, Record], generation: int, now_ms: int,
+        decoded: dict[int, Json] | None = None,
+    ) -> list[Output]:  # fmt: skip
         """Everything a stored batch of decisions produces, in order. Decides nothing anew.
 
         `records` by rel; `decoded`: their touchpoints, as far as they have been read before.
@@ -70,7 +72,7 @@ class Writer:
                 out.append(Output(RESOLVED, partition, key, record.value, headers))
             elif isinstance(act, d.Poisoned):
                 error = record.poison or "cannot be read"
-                out.append(dead_letter(record, SERVICE, error, self._partitions, self._registry))
+                out.append(dead_letter(record, SERVICE, error, self._partitions, self._registry, now_ms))
             else:
                 place = f"{generation}.{record.partition}.{record.offset}"
                 touchpoint = touchpoints.get(act.rel)
@@ -119,10 +121,10 @@ class IdentityWorker:
 
     def __init__(
         self, claim: Claim, ledger: Ledger, graph: Graph, writer: Writer, policy: Policy,
-        encode: Callable[[str], bytes], read_back: ReadBack,
+        encode: Callable[[str], bytes], read_back: ReadBack, clock: Clock = now_ms,
     ) -> None:  # fmt: skip
         self._claim, self._ledger, self._graph, self._writer = claim, ledger, graph, writer
-        self._policy, self._encode, self._read_back = policy, encode, read_back
+        self._policy, self._encode, self._read_back, self._clock = policy, encode, read_back, clock
         self._codec = writer.touchpoint
         self._limited = limited(get_logger())
 
@@ -144,7 +146,8 @@ class IdentityWorker:
         fp("identity.before_apply")
         blob = self._graph.resolve(self._claim, b"".join(packed), seen, position, log_ms)
         fp("identity.after_apply")
-        entry = Entry(self._writer.outputs(blob, by_rel, self._claim.generation, decoded)) if blob else Entry([])
+        generation = self._claim.generation
+        entry = Entry(self._writer.outputs(blob, by_rel, generation, now_ms, decoded) if blob else [])
         if blob:
             self._claim.append(entry)
         return entry
@@ -173,7 +176,7 @@ class IdentityWorker:
             for act in acts:
                 if isinstance(act, d.Poisoned):  # never looked into again: it may have ended the process
                     records[act.rel].poison = "could not be read; sent again after a restart"
-            entries.append(Entry(self._writer.outputs(blob, records, self._claim.generation)))
+            entries.append(Entry(self._writer.outputs(blob, records, self._claim.generation, self._clock())))
         return entries
 
 

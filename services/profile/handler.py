@@ -101,7 +101,7 @@ class ProfileHandler:
         batch = Batch(context)
         if len(mine) < len(records):
             foreign = [record for record in records if not _is_of_identity(record)]
-            batch.dead += [self._dead_letter(record, FOREIGN) for record in foreign]
+            batch.dead += [self._dead_letter(record, FOREIGN, now_ms) for record in foreign]
         try:
             self._tick(batch, ticks)
             for name, record in zip(owners, mine, strict=True):
@@ -148,12 +148,12 @@ class ProfileHandler:
             name, n = record.key.decode(), int(record.headers["n"])
             self._decoded[name, n] = self._reader.read(name, n, held)
         except Poison as error:
-            batch.dead.append(self._dead_letter(record, str(error)))
+            batch.dead.append(self._dead_letter(record, str(error), batch.context.now_ms))
             return Held("poison", held.node, place, b"")
         return held
 
-    def _dead_letter(self, record: Record, error: str) -> Output:
-        return dead_letter(record, SERVICE, error, self._partitions, self._registry)
+    def _dead_letter(self, record: Record, error: str, now_ms: int) -> Output:
+        return dead_letter(record, SERVICE, error, self._partitions, self._registry, now_ms)
 
     def _decode_held(self, customer_id: str, n: int, held: Held) -> LogRecord:
         # By customer and number: a touchpoint's take and its event stand at the same place.

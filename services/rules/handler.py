@@ -44,7 +44,7 @@ class RulesHandler:
         """
         rules = self._current_rules()  # once: one version for the whole batch
         decision = Decision()
-        batch = self._read(records, rules, decision.outputs)
+        batch = self._read(records, rules, decision.outputs, now_ms)
         if not batch and not self._waits:
             return decision if records else None
         stored, given = self._load(batch, rules)
@@ -59,7 +59,7 @@ class RulesHandler:
         self._store_states(round_, stored, decision)
         return decision if records or decision.sets or decision.deletes else None
 
-    def _read(self, records: list[Record], rules: RuleIndex, dead: list[Output]) -> Batch:
+    def _read(self, records: list[Record], rules: RuleIndex, dead: list[Output], now_ms: int) -> Batch:
         """The changes that some rule names or that change rule state; what cannot be read is added to `dead`."""
         batch: Batch = []
         skipped = not_named = 0
@@ -70,7 +70,8 @@ class RulesHandler:
             try:
                 change = self._change(record)
             except Poison as poison:
-                dead.append(dead_letter(record, SERVICE, str(poison), self._wire.partitions, self._wire.registry))
+                wire = self._wire
+                dead.append(dead_letter(record, SERVICE, str(poison), wire.partitions, wire.registry, now_ms))
                 continue
             if change.kind in HANDOVERS or rules.candidates(change):
                 batch.append((change, record.value or b""))

@@ -6,7 +6,6 @@ from functools import cache
 from importlib.resources import files
 
 from services.chassis.avro import Codec
-from services.chassis.clock import now_ms
 from services.chassis.ids import partition_of
 from services.chassis.records import Output, Record
 from services.chassis.registry import Registry
@@ -24,7 +23,9 @@ def code_version() -> str:
     return str(tomllib.loads(project)["project"]["version"])
 
 
-def dead_letter(record: Record, service: str, error: str, partitions: int, registry: Registry) -> Output:
+def dead_letter(
+    record: Record, service: str, error: str, partitions: int, registry: Registry, failed_at_ms: int
+) -> Output:
     """The output that keeps a poisoned record. It is produced in the same step as the position moves.
 
     Raises Retriable when a schema registry is needed and silent.
@@ -42,7 +43,7 @@ def dead_letter(record: Record, service: str, error: str, partitions: int, regis
             ).encode(),
             "error": error,
             "code_version": code_version(),
-            "failed_at": now_ms(),
+            "failed_at": failed_at_ms,
         }
     )
     return Output(f"{service}.dead", partition_of(record.key, partitions), record.key, value)

@@ -59,7 +59,7 @@ class Planner:
 
     def dead_letter(self, record: Record, error: str) -> Output:
         """What is kept of a trigger that cannot be planned."""
-        return dead_letter(record, metrics.SERVICE, error, self.partitions, self.registry)
+        return dead_letter(record, metrics.SERVICE, error, self.partitions, self.registry, self.clock())
 
     def plan(self, record: Record) -> list[Accepted]:
         """The deliveries of one trigger, those that ended at once with their record. Raises Poison or Malformed."""

@@ -138,8 +138,9 @@ class Archiver:
 
     def _commit(self, line: Line, batch: Batch) -> Entry:
         assert batch.decoded is not None
+        now_ms = self._clock()
         outputs = [
-            dead_letter(record, SERVICE, reason, self._partitions, self._registry)
+            dead_letter(record, SERVICE, reason, self._partitions, self._registry, now_ms)
             for record, reason in batch.decoded.dead
         ]
         former, line.claim.extra = line.claim.extra, b""

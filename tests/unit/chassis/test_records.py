@@ -45,11 +45,12 @@ def test_a_record_has_bytes_where_the_message_has_nothing() -> None:
 
 def test_a_dead_letter_holds_the_evidence_of_any_record() -> None:
     record = Record("touchpoints", 3, 7, b"\xffkey", None, {"seq": b"", "bad": b"\xff\xfe"}, 1)
-    output = dead_letter(record, "identity", "empty value", 4, open_registry())
+    output = dead_letter(record, "identity", "empty value", 4, open_registry(), 5)
     assert (output.topic, output.partition, output.key) == ("identity.dead", partition_of(b"\xffkey", 4), b"\xffkey")
     found = Codec("dead_letter").decode(output.value)
     assert (found["topic"], found["partition"], found["offset"], found["key"]) == ("touchpoints", 3, 7, b"\xffkey")
     assert (found["value"], found["error"], found["service"]) == (b"", "empty value", "identity")
+    assert found["failed_at"] == 5
     assert json.loads(found["headers"]) == {"seq": "", "bad": "\N{REPLACEMENT CHARACTER}" * 2}
 
 
@@ -60,9 +61,9 @@ def test_a_dead_letter_names_the_release_and_has_the_registrys_schema_id() -> No
 
     projects = [ROOT / "pyproject.toml", *ROOT.glob("services/*/pyproject.toml")]
     versions = {tomllib.loads(path.read_text())["project"]["version"] for path in projects}
-    output = dead_letter(Record("t", 0, 0, b"k", b"v", {}, 1), "identity", "why", 4, Other())
+    output = dead_letter(Record("t", 0, 0, b"k", b"v", {}, 1), "identity", "why", 4, Other(), 5)
     assert (output.value or b"")[:5] == b"\0" + (7).to_bytes(4, "big")
-    output = dead_letter(Record("t", 0, 0, b"k", b"v", {}, 1), "identity", "why", 4, open_registry())
+    output = dead_letter(Record("t", 0, 0, b"k", b"v", {}, 1), "identity", "why", 4, open_registry(), 5)
     assert {Codec("dead_letter").decode(output.value)["code_version"]} == versions
 
 

@@ -90,7 +90,7 @@ def test_what_cannot_take_its_place_again_is_refused(headers: dict[str, str], re
 def dead_record(service: str, topic: str, offset: int, value: bytes, headers: dict[str, str]) -> Record:
     raw = {name: text.encode() for name, text in headers.items()}
     record = Record(topic, 1, offset, b"user_id:aa", value, raw, 1)
-    output = dead_letter(record, service, f"error {offset}", PARTITIONS, open_registry())
+    output = dead_letter(record, service, f"error {offset}", PARTITIONS, open_registry(), 1)
     return Record(output.topic, output.partition, offset, output.key, output.value, {}, offset)
 
 

@@ -160,7 +160,8 @@ def test_once_per_customer_holds_across_batches(world: World) -> None:
 
 
 def test_the_same_batch_gives_the_same_decision(world: World) -> None:
-    batch = [event(ANNA, "Bought"), gave(ANNA, ("h1", BERT, []))]
+    broken = Record("profile.changes", 0, 5, b"x", b"not avro", {"when": b"Bought\x1f"}, NOW_MS)
+    batch = [event(ANNA, "Bought"), broken, gave(ANNA, ("h1", BERT, []))]
     assert world.decide(0, batch) == world.decide(0, batch)
 
 
@@ -254,6 +255,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on(world: W
     assert decision is not None
     assert [output.topic for output in decision.outputs] == ["rules.dead", "triggers"]
     dead = Codec("dead_letter").decode(decision.outputs[0].value)
+    assert dead["failed_at"] == NOW_MS, "the time that decide was given, no clock's"
     assert (dead["service"], dead["topic"], dead["offset"], dead["value"]) == (
         "rules",
         "profile.changes",
