@@ -135,6 +135,24 @@ def command_problems(compose: Compose) -> list[str]:
     return problems
 
 
+def secret_problems(compose: Compose, root: Path = REPO) -> list[str]:
+    """Every `env:NAME` of the shipped destinations can reach notify, from a file that git and images leave out."""
+    wanted = set(re.findall(r"\benv:(\w+)", (root / "deploy" / "config" / "destinations.yaml").read_text()))
+    notify = compose["services"]["notify"]
+    ignored = (root / ".gitignore").read_text().splitlines()
+    if (root / ".dockerignore").read_text().splitlines()[-1] != "**/*.env":
+        return ["an image may take a file of secrets: the last line of .dockerignore wins"]
+    problems = []
+    for file in notify.get("env_file", []):
+        if file["path"] not in ignored or not file["path"].endswith(".env"):
+            problems.append(f"notify: {file['path']} holds secrets and is not ignored by git and Docker")
+        if file.get("required", True):
+            problems.append(f"notify: nobody has {file['path']} to begin with, and it is required")
+    given = wanted if notify.get("env_file") else set(environment(notify))
+    problems += [f"notify: nothing gives it {name}" for name in sorted(wanted - given)]
+    return problems
+
+
 CHECKS: list[Callable[[Compose], list[str]]] = [
     schema_problems,
     variable_problems,
@@ -142,6 +160,7 @@ CHECKS: list[Callable[[Compose], list[str]]] = [
     port_problems,
     mount_problems,
     command_problems,
+    secret_problems,
 ]
 
 
@@ -205,6 +224,14 @@ PLANTS = [
     (mount_problems, "services.valkey.volumes", ["data:/data"], "volume data is not declared"),
     (command_problems, "services.init.command", ["sing"], "no command sing"),
     (command_problems, "services.archive.command", ["python", "-m", "services.archive"], "no module services.archive"),
+    (secret_problems, "services.notify.env_file", [], "nothing gives it CRM_WEBHOOK_SECRET"),
+    (
+        secret_problems,
+        "services.notify.env_file",
+        [{"path": "deploy/secrets.env", "required": False}],
+        "deploy/secrets.env holds secrets",
+    ),
+    (secret_problems, "services.notify.env_file", [{"path": "deploy/notify.env"}], "and it is required"),
 ]
 
 
