@@ -79,6 +79,14 @@ def place_problems(text: str) -> list[str]:
     return problems + [f"topic {name} is listed or declared, not both" for name in topics ^ listed]
 
 
+def gap_problems(text: str) -> list[str]:
+    """Where a gap is said to stop its partition, notify, which goes on, is named beside it."""
+    parts = re.split(r"\n(?=- |\||\n)", text)
+    said = [part for part in parts if re.search(r"stops (the|that)\s+partition", part)]
+    problems = [] if said else ["nothing is said about gaps"]
+    return problems + [f"notify does not: {part}" for part in said if not re.search("notify.*goes on", part, re.DOTALL)]
+
+
 def folder_problems(text: str) -> list[str]:
     """The table of folders is that of the repository."""
     ignored = {line.strip("/") for line in (REPO / ".gitignore").read_text().splitlines()}
@@ -144,7 +152,8 @@ def snippet_problems(text: str) -> list[str]:
 
 
 CHECKS = (
-    journey_problems, place_problems, folder_problems, target_problems, command_problems, snippet_problems,
+    journey_problems, place_problems, gap_problems, folder_problems, target_problems, command_problems,
+    snippet_problems,
 )  # fmt: skip
 PLANTS = [
     (journey_problems, "`_collect` is", "`_gather` is"),
@@ -152,6 +161,8 @@ PLANTS = [
     (place_problems, "http://127.0.0.1:9104`", "http://127.0.0.1:9107`"),
     (place_problems, "`127.0.0.1:19092`", "`127.0.0.1:9092`"),
     (place_problems, "| `profiles` |", "| `people` |"),
+    (gap_problems, "notify, whose triggers", "rules, whose triggers"),
+    (gap_problems, "(notify counts it and goes on) ", ""),
     (folder_problems, "[cli](cli/)", "[client](cli/)"),
     (folder_problems, "[rules](services/rules/)", "rules"),
     (target_problems, "`make kafka` | run", "`make pulsar` | run"),
@@ -177,6 +188,11 @@ def test_the_commands_of_the_page_about_deploying_exist() -> None:
     assert command_problems(DEPLOY.read_text()) == []
     assert command_problems(DEPLOY.read_text().replace("logs --tail 50 identity", "logs --tail 50 identify")) != []
     assert command_problems(DEPLOY.read_text().replace("--profile board", "--profile bored")) != []
+
+
+def test_the_runbook_of_a_gap_says_that_notify_goes_on() -> None:
+    runbook = section((REPO / "deploy" / "prometheus" / "README.md").read_text(), "TouchstreamGap")
+    assert re.search(r"`notify` .*`touchstream_notify_gaps_total` and goes on", runbook, re.DOTALL)
 
 
 def test_the_picture_shows_every_service_and_topic() -> None:
