@@ -69,14 +69,27 @@ def place_problems(text: str) -> list[str]:
             shown = str(default).removeprefix(f"{REPO}/")
             if not re.search(rf"(?<![\w.]){re.escape(shown)}(?!\w)", row[1]):
                 problems.append(f"{row[2]} is {shown}, not {row[1]}")
-    declared = tomllib.loads((REPO / "schemas" / "topics.toml").read_text())["topic"]
-    topics = {t["name"] if not t["name"].endswith(".dead") else "<service>.dead" for t in declared}
+    declared: dict[str, tuple[set[str], set[str]]] = {}
+    for topic in tomllib.loads((REPO / "schemas" / "topics.toml").read_text())["topic"]:
+        name = "<service>.dead" if topic["name"].endswith(".dead") else topic["name"]
+        writers, readers = declared.setdefault(name, (set(), set()))
+        writers.update(topic["written_by"])
+        readers.update(topic["read_by"])
     listed = {
-        row[0].strip("`")
+        row[0].strip("`"): tuple(parties(side) for side in row[-1].split("→"))
         for row in rows(section(text, "Where things are"))
         if row[0].startswith("`") and "→" in row[-1]
     }
-    return problems + [f"topic {name} is listed or declared, not both" for name in topics ^ listed]
+    problems += [f"topic {name} is listed or declared, not both" for name in declared.keys() ^ listed.keys()]
+    both = declared.keys() & listed.keys()
+    wrong = [name for name in both if declared[name] != listed[name]]
+    return problems + [f"topic {name}: {listed[name]}, not {declared[name]}" for name in wrong]
+
+
+def parties(side: str) -> set[str]:
+    """The writers or readers of a cell; the operator's commands are `cli`."""
+    plain = re.sub(r"\([^)]*\)", "", side)
+    return {"cli" if name.strip().startswith("`touchstream") else name.strip() for name in plain.split(",")}
 
 
 def gap_problems(text: str) -> list[str]:
@@ -161,6 +174,8 @@ PLANTS = [
     (place_problems, "http://127.0.0.1:9104`", "http://127.0.0.1:9107`"),
     (place_problems, "`127.0.0.1:19092`", "`127.0.0.1:9092`"),
     (place_problems, "| `profiles` |", "| `people` |"),
+    (place_problems, "| notify → archive |", "| notify → rules, archive |"),
+    (place_problems, "| ingest, sources → identity |", "| ingest → identity |"),
     (gap_problems, "notify, whose triggers", "rules, whose triggers"),
     (gap_problems, "(notify counts it and goes on) ", ""),
     (folder_problems, "[cli](cli/)", "[client](cli/)"),

@@ -1,20 +1,24 @@
 """schemas/topics.toml says what the services do."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from deploy.local.settings import ROOT
 from services.chassis.errors import Fatal
 from services.chassis.schemas import published
 from services.chassis.topics import configs, load_topics
 
 SERVICES = ("ingest", "identity", "profile", "archive", "rules", "notify")
+# ingest answers its senders: what it refuses lies in touchpoints.rejected.
+WORKERS = SERVICES[1:]
 TOPICS = load_topics()
 
 
 def test_the_topics_are_those_of_the_design_and_a_dead_letter_topic_per_service() -> None:
     pipeline = ["touchpoints", "touchpoints.rejected", "touchpoints.resolved", "identity.changes", "profile.changes"]
-    assert list(TOPICS) == [*pipeline, "profiles", "triggers", "deliveries", *(f"{name}.dead" for name in SERVICES)]
+    assert list(TOPICS) == [*pipeline, "profiles", "triggers", "deliveries", *(f"{name}.dead" for name in WORKERS)]
 
 
 def test_every_record_lies_in_a_topic_and_every_topic_holds_records_that_exist() -> None:
@@ -30,6 +34,22 @@ def test_writers_and_readers_are_services_or_named_outsiders() -> None:
         assert topic.read_by, topic.name
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_names_exactly_the_topics_that_it_is_said_to_write_or_read(service: str) -> None:
+    """`touchstream dead resend` decides by the readers: one too many, and nothing is ever sent again."""
+    code = _code_of(service)
+    named = {name for name in TOPICS if f'"{name}"' in code}
+    if re.search(r"^from services\.chassis\.kafka\.dead_letter import", code, re.MULTILINE):
+        named.add(f"{service}.dead")
+    assert named == {topic.name for topic in TOPICS.values() if service in (*topic.written_by, *topic.read_by)}
+
+
+def _code_of(service: str) -> str:
+    folder = ROOT / "services" / ("profile/archive" if service == "archive" else service)
+    files = (path for path in folder.rglob("*.py") if service != "profile" or "archive" not in path.parts)
+    return "\n".join(path.read_text() for path in files)
+
+
 def test_topics_joined_by_customer_have_the_same_number_of_partitions() -> None:
     assert {topic.partitions for topic in TOPICS.values()} == {64}
 
@@ -40,7 +60,7 @@ def test_only_the_current_state_is_compacted() -> None:
 
 def test_a_dead_letter_has_room_for_the_largest_record_and_its_evidence() -> None:
     largest = max(topic.max_message_bytes for topic in TOPICS.values() if not topic.name.endswith(".dead"))
-    for service in SERVICES:
+    for service in WORKERS:
         assert TOPICS[f"{service}.dead"].max_message_bytes >= 2 * largest
 
 

@@ -33,7 +33,9 @@ def decided(one: Letter, touchpoint: Mapping[str, Any] | None = None) -> Back | 
     return plan(one, TOPICS[one.topic].read_by, touchpoint)
 
 
-@pytest.mark.parametrize("place", [("identity", "touchpoints"), ("archive", "identity.changes")])
+@pytest.mark.parametrize(
+    "place", [("identity", "touchpoints"), ("archive", "identity.changes"), ("archive", "deliveries")]
+)
 def test_into_a_topic_that_only_the_service_reads_it_goes_back_as_it_was(place: tuple[str, str]) -> None:
     assert decided(letter(*place, seq="1:9")) == Back()
 
@@ -48,6 +50,7 @@ def test_a_trigger_goes_back_under_its_number_so_that_archive_drops_it() -> None
         ("archive", "touchpoints.resolved", "profile would work on it a second time"),
         ("archive", "profile.changes", "rules would"),
         ("archive", "triggers", "notify would"),
+        ("archive", "profiles", "anyone would"),
         ("rules", "profile.changes", "archive already worked on it"),
         ("notify", "triggers", "archive already worked on it"),
     ],
