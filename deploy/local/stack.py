@@ -16,7 +16,7 @@ from deploy.local.processes import local_stack
 from deploy.local.settings import LocalSettings, child_environment, local_settings
 from deploy.local.supervisor import Supervisor
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.kafka.offsets import end_offsets, log_identity
+from services.chassis.kafka.offsets import end_offsets, first_offsets, log_identity
 from services.chassis.logs import configure_logs, get_logger
 from services.chassis.redis.client import sync_client
 from services.chassis.redis.inspect import ledgers
@@ -111,7 +111,8 @@ def _rebase(settings: LocalSettings, is_drained: bool) -> bool:
         if not is_drained and any(ledger.position for ledger in found):
             # The graph has numbered records that profile never saw: those customers would wait for ever.
             raise Fatal("customers' logs would have holes")
-        rebase(redis, *log_identity(settings.kafka_bootstrap, load_topics()))
+        bootstrap, topics = settings.kafka_bootstrap, load_topics()
+        rebase(redis, *log_identity(bootstrap, topics), first_offsets(bootstrap, topics))
         renumber(redis, settings.partitions)
     except Fatal as error:
         what = "" if is_drained else f"{GONE}, and what was half processed cannot go on without them: "

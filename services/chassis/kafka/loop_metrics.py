@@ -57,5 +57,6 @@ class LoopMetrics:
         self.log.error(
             "partition.gap", topic=topic, partition=partition, offset=record.offset,
             got=record.headers.get("seq", b"").decode(), taken=seen,
-            text="an acknowledged record is missing upstream; the partition waits for an operator",
+            text="an acknowledged record is missing upstream; the partition waits for an operator"
+            " (services/chassis/README.md, When records are missing)",
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """What a broker says of its log, outside any group: identity, ends of partitions, a range of records."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -136,3 +136,35 @@ def read_range(bootstrap: str, topic: str, partition: int, first: int, last: int
     finally:
         reader.close()
     return [record for record in records if record.offset <= last]
+
+
+def read_on(bootstrap: str, topic: str, partition: int, first: int) -> Iterator[Record]:
+    """The records from offset `first` to where the partition ends when the reading arrives there, outside any group.
+
+    Raises Fatal when retention has taken `first`, Retriable when nothing comes for ASK_TIMEOUT_S.
+    """
+    reader = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "touchstream-read-on",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+        }
+    )
+    try:
+        reader.assign([TopicPartition(topic, partition, first)])
+        deadline = time.monotonic() + ASK_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for message in reader.consume(1_000, 0.2):
+                deadline = time.monotonic() + ASK_TIMEOUT_S
+                error = message.error()
+                if error is None:
+                    yield to_record(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    return
+                elif error.code() in TRUNCATED:
+                    raise Fatal(f"{topic} partition {partition}: offset {first} is gone ({error})")
+    finally:
+        reader.close()
+    raise Retriable(f"{topic} partition {partition}: nothing came for {ASK_TIMEOUT_S:.0f} s")

@@ -75,8 +75,8 @@ class Reader:
         if error is not None and error.code() in client.TRUNCATED:
             raise Fatal(
                 f"{message.topic()} partition {message.partition()}: the ledger's position is not in the log any more"
-                f" ({error}). Retention was shorter than the outage, or the topic was recreated. Restore the log, or"
-                " rebase the ledgers on purpose (touchstream rebase)."
+                f" ({error}). Retention was shorter than the outage. Restore the log; what is gone for good is"
+                " given up with `touchstream rebase --to` (services/chassis/README.md, When records are missing)."
             )
         self.error = str(error)
 

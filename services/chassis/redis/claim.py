@@ -87,10 +87,10 @@ def accept(seen: dict[str, int], record: Record) -> Verdict:
 
     A record without the header, or with one that no relay wrote, is taken: what it is worth, the handler says.
     """
-    origin, _, number_text = record.headers.get("seq", b"").partition(b":")
-    if not (origin.isdigit() and number_text.isdigit()):
+    found = number_of(record)
+    if found is None:
         return Verdict.TAKE
-    source, number = origin.decode(), int(number_text)
+    source, number = found
     last = seen.get(source, 0)
     if number <= last:
         return Verdict.DUPLICATE
@@ -98,3 +98,11 @@ def accept(seen: dict[str, int], record: Record) -> Verdict:
         return Verdict.GAP
     seen[source] = number
     return Verdict.TAKE
+
+
+def number_of(record: Record) -> tuple[str, int] | None:
+    """(source partition, number) of a record's header `seq`; None without one, or with one that no relay wrote."""
+    origin, _, number_text = record.headers.get("seq", b"").partition(b":")
+    if not (origin.isdigit() and number_text.isdigit()):
+        return None
+    return origin.decode(), int(number_text)

@@ -1,4 +1,4 @@
-"""Point drained ledgers at another Kafka: positions start again, a new log generation keeps places unique.
+"""Point drained ledgers at another Kafka: positions start at its beginning, a new log generation keeps places unique.
 
 For the local stack, whose broker is in memory, and for operators who move to a new cluster after draining the old one.
 """
@@ -12,11 +12,14 @@ from services.chassis.redis.inspect import registered
 from services.chassis.redis.ledger import script_text
 
 
-def rebase(client: "redis.Redis", cluster_id: str, topic_ids: Mapping[str, str]) -> int:
+def rebase(
+    client: "redis.Redis", cluster_id: str, topic_ids: Mapping[str, str], firsts: Mapping[tuple[str, int], int]
+) -> int:
     """Rebase every ledger whose topic is in topic_ids (name → id on the new cluster); returns how many moved.
 
-    A ledger that already stands on that log is left alone. Raises Fatal when one still has unsent outputs or waiting
-    customers: the old log is then not drained, and leaving it would lose what they wait for.
+    Each begins at the oldest offset of its partition there (`firsts`), 0 where the topic has none. One that already
+    stands on that log is left alone. Raises Fatal when one still has unsent outputs or waiting customers: the old log
+    is then not drained, and leaving it would lose what they wait for.
     """
     script = client.register_script(script_text("services.chassis.redis", "rebase.lua"))
     slots = [(slot, topic) for slot, topic in registered(client) if topic in topic_ids]
@@ -24,7 +27,10 @@ def rebase(client: "redis.Redis", cluster_id: str, topic_ids: Mapping[str, str])
     if busy:
         raise Fatal(f"ledgers {busy} are not drained: run the services on the old Kafka until `touchstream wait-idle`")
     answers = [
-        script(keys=[slot.ledger, slot.outbox, slot.waits], args=[cluster_id, topic_ids[topic]])
+        script(
+            keys=[slot.ledger, slot.outbox, slot.waits],
+            args=[cluster_id, topic_ids[topic], firsts.get((topic, slot.partition), 0)],
+        )
         for slot, topic in slots
     ]
     if b"BUSY" in answers:

@@ -20,6 +20,8 @@ Hook = Callable[[str, tuple[Argument, ...]], None]
 _PACKAGE = "services.chassis.redis"
 CLAIM = script_text(_PACKAGE, "claim.lua")
 APPLY = script_text(_PACKAGE, "ledger.lua") + script_text(_PACKAGE, "apply.lua")
+AMEND = script_text(_PACKAGE, "amend.lua")
+REBASE = script_text(_PACKAGE, "rebase.lua")
 
 
 class FakeServer:
@@ -39,7 +41,8 @@ class FakeServer:
         if name == "EVALSHA":
             count = int(parts[1])
             keys = [key.decode() for key in parts[2 : 2 + count]]
-            script = {CLAIM: self.claim, APPLY: self.apply}[parts[0].decode()]
+            scripts = {CLAIM: self.claim, APPLY: self.apply, AMEND: self.amend, REBASE: self.rebase}
+            script = scripts[parts[0].decode()]
             return script(keys, parts[2 + count :])
         return getattr(self, f"_{str(name).lower()}")(*parts)
 
@@ -126,6 +129,32 @@ class FakeServer:
             raise ResponseError("ledger: a key of another slot")
         return lists
 
+    # -- amend.lua and rebase.lua -------------------------------------------------------------------------------------
+    def amend(self, keys: list[str], args: list[bytes]) -> object:
+        """See amend.lua."""
+        meta = self.hashes.get(keys[0], {})
+        if [meta.get(name) for name in ("version", "cluster", "topic")] != [b"1", *args[:2]]:
+            return b"FOREIGN"
+        if [meta["position"], meta["blob"]] != args[2:4]:
+            return b"MOVED"
+        meta |= {"position": args[4], "blob": args[5], "tries": b"-1", "tries_position": args[4]}
+        meta["epoch"] = _plus_one(meta["epoch"])
+        return b"OK"
+
+    def rebase(self, keys: list[str], args: list[bytes]) -> object:
+        """See rebase.lua."""
+        if self.lists.get(keys[1]) or self.hashes.get(keys[2]):
+            return b"BUSY"
+        meta = self.hashes.get(keys[0])
+        if meta is None:
+            return b"NONE"
+        if [meta["cluster"], meta["topic"]] == args[:2]:
+            return b"SAME"
+        meta |= {"cluster": args[0], "topic": args[1], "position": args[2], "tries_position": args[2]}
+        meta |= {"blob": b"", "batch": b"", "tries": b"-1"}
+        meta["epoch"], meta["generation"] = _plus_one(meta["epoch"]), _plus_one(meta["generation"])
+        return b"OK"
+
     # -- plain commands -----------------------------------------------------------------------------------------------
     def _sadd(self, key: bytes, member: bytes) -> int:
         self.sets.setdefault(key.decode(), set()).add(member)
@@ -133,6 +162,18 @@ class FakeServer:
 
     def _hget(self, key: bytes, field: bytes) -> bytes | None:
         return self.hashes.get(key.decode(), {}).get(field.decode())
+
+    def _hmget(self, key: bytes, *fields: bytes) -> list[bytes | None]:
+        return [self._hget(key, field) for field in fields]
+
+    def _hlen(self, key: bytes) -> int:
+        return len(self.hashes.get(key.decode(), {}))
+
+    def _llen(self, key: bytes) -> int:
+        return len(self.lists.get(key.decode(), []))
+
+    def _smembers(self, key: bytes) -> set[bytes]:
+        return set(self.sets.get(key.decode(), set()))
 
     def _hincrby(self, key: bytes, field: bytes, amount: bytes) -> int:
         found = self.hashes.setdefault(key.decode(), {})
@@ -161,7 +202,7 @@ class FakeServer:
 
 
 class FakeRedis:
-    """One client's connection: the few methods of redis.Redis that Ledger uses."""
+    """One client's connection: the few methods of redis.Redis that Ledger and operators' commands on it use."""
 
     def __init__(self, server: FakeServer, hook: Hook | None = None) -> None:
         self.server, self.hook = server, hook
@@ -190,6 +231,22 @@ class FakeRedis:
     def hget(self, key: str, field: str) -> object:
         """HGET."""
         return self.execute_command("HGET", key, field)
+
+    def hmget(self, key: str, fields: Sequence[str]) -> object:
+        """HMGET."""
+        return self.execute_command("HMGET", key, *fields)
+
+    def hlen(self, key: str) -> object:
+        """HLEN."""
+        return self.execute_command("HLEN", key)
+
+    def llen(self, key: str) -> object:
+        """LLEN."""
+        return self.execute_command("LLEN", key)
+
+    def smembers(self, key: str) -> object:
+        """SMEMBERS."""
+        return self.execute_command("SMEMBERS", key)
 
     def hincrby(self, key: str, field: str, amount: int) -> object:
         """HINCRBY."""

@@ -34,6 +34,12 @@ class Suspect(msgspec.Struct, array_like=True, frozen=True, tag=2):
 _extra = msgspec.msgpack.Decoder(Intent | Suspect)
 
 
+def begun_until(extra: bytes) -> int | None:
+    """Where the batch ends that a ledger's opaque bytes say is begun; None when there is none."""
+    stored = _extra.decode(extra) if extra else None
+    return stored.upto if isinstance(stored, Intent) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When a batch is cut: rows or bytes at most, else the age of its oldest record."""

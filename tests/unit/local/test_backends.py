@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
+from typer.testing import CliRunner
 
+from cli.main import app
 from deploy.local import pidfile
 from deploy.local.processes import backends
 from deploy.local.settings import LocalSettings, child_environment
 from deploy.local.supervisor import Supervisor
 from services.chassis.kafka.offsets import end_offsets, log_identity
+from services.chassis.records import Decision
 from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.slots import Slot
 from services.chassis.topics import create_topics, load_topics
 
 Start = Callable[..., Supervisor]
@@ -105,3 +110,30 @@ def test_pid_files_recognise_every_backend(start: Start, settings: LocalSettings
     assert all(pidfile.is_running(started) for started in known.values())
     supervisor.stop(drain=False)
     assert not any(pidfile.is_running(started) for name, started in known.items() if name != "supervisor")
+
+
+def test_an_operator_takes_a_partition_past_a_gap(
+    start: Start, settings: LocalSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(settings, "broker", "valkey")
+    create_topics(settings.kafka_bootstrap, [load_topics()["triggers"]], 1)
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "acks": "all", "enable.idempotence": True})
+    for number in (1, 2, 5, 6):
+        producer.produce("triggers", b"v", partition=0, headers={"seq": b"0:%d" % number})
+    assert producer.flush(20) == 0
+    cluster_id, topic_ids = log_identity(settings.kafka_bootstrap, ["triggers"])
+    ledger = Ledger(sync_client(settings.redis_url))
+    place = (Slot("archive.triggers", 0), "triggers", cluster_id, topic_ids["triggers"], 0)
+    ledger.apply(ledger.claim(*place), Decision(), {"0": 2}, 2, 0)
+    for name in ("kafka_bootstrap", "redis_url"):
+        monkeypatch.setenv(f"TOUCHSTREAM_{name.upper()}", getattr(settings, name))
+    command = ["rebase", "--service", "archive", "--topic", "triggers", "--partition", "0", "--to", "2"]
+    asked = CliRunner().invoke(app, command, input="n\n")
+    assert "numbers 3 to 4 of input partition 0 (2 records)" in asked.output
+    assert (asked.exit_code, ledger.claim(*place).seen) == (1, {"0": 2})
+    done = CliRunner().invoke(app, [*command, "--yes"])
+    assert done.exit_code == 0, done.output
+    claim = ledger.claim(*place)
+    assert (claim.position, claim.seen) == (2, {"0": 4})
+    again = CliRunner().invoke(app, [*command, "--yes"])
+    assert (again.exit_code, "nothing is missing" in again.output) == (1, True)
