@@ -22,7 +22,9 @@ class Slot:
 
     @property
     def ledger(self) -> str:
-        """Hash: version, generation, cluster, topic, epoch, position, batch, blob, tries, log_ms."""
+        """Hash: version, generation, cluster, topic, epoch, position, batch, blob, tries, tries_position, log_ms;
+        suspect:<offset> while a record is worked by itself; has_entry (identity's).
+        """
         return f"{self.tag}:ledger:{self.partition}"
 
     @property
