@@ -17,7 +17,8 @@ from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.identity.adapters import SERVICE, Encoder, Graph, load_policy
-from services.identity.handler import IdentityWorker, Janitor, Writer
+from services.identity.handler import IdentityWorker, Writer
+from services.identity.janitor import Janitor
 from services.identity.settings import IdentitySettings
 
 TOPIC = "touchpoints"

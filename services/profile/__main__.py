@@ -18,6 +18,7 @@ from services.chassis.settings import load_settings
 from services.profile.adapters import ThresholdSource, load_config
 from services.profile.handler import SERVICE, ProfileHandler
 from services.profile.settings import ProfileSettings
+from services.profile.sweep import Sweep
 from services.profile.thresholds import KEY, open_refresher
 
 TOPIC = "touchpoints.resolved"
@@ -43,7 +44,7 @@ def main(stop: Stop) -> None:
             claim.slot, ledger, claim.waits, config, settings.partitions, thresholds.current, settings.cache_customers,
             registry,
         )  # fmt: skip
-        return LedgerWorker(claim, ledger, handler, SERVICE, handler.sweep)
+        return LedgerWorker(claim, ledger, handler, SERVICE, Sweep(claim.slot, ledger, thresholds.current).some)
 
     thresholds.start()
     loop_config = LoopConfig(SERVICE, TOPIC, batch_max=settings.batch_max)

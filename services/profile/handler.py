@@ -1,12 +1,10 @@
 """Order of effects of profile: load the batch's customers in one round trip, work off their logs, one Decision."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
 from services.chassis.errors import Fatal, Poison
-from services.chassis.ids import partition_of
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.metrics import show_size
 from services.chassis.records import Decision, Output, Record
@@ -14,45 +12,21 @@ from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
 from services.chassis.registry import Registry, open_registry
 from services.profile import metrics
+from services.profile.cache import Cache
 from services.profile.codec import ProfileWriter, Reader, count
 from services.profile.core import customer_log as log
 from services.profile.core.config import ProfileConfig
-from services.profile.core.customer_log import Context, CustomerState, Fact, Handover, Held, LogRecord
+from services.profile.core.customer_log import Context, CustomerState, Fact, Held, LogRecord
 from services.profile.core.state import Thresholds
 from services.profile.core.timers import next_due_ms
+from services.profile.handovers import Handovers
 
 SERVICE = "profile"
 KINDS = frozenset((b"event", b"give", b"take", b"erase"))
 FOREIGN = "its key or its headers kind, n and src are none that identity writes: not written by identity"
-SWEEP_COUNT = 100
 # Not the canonical encoder: numbers are keys here, and only parts must give equal bytes for equal content.
 _encode = msgspec.msgpack.Encoder().encode
 _states = msgspec.msgpack.Decoder(CustomerState)
-_handovers = msgspec.msgpack.Decoder(Handover)
-
-
-class Cache:
-    """Encoded states of recently used customers; belongs to one claim. Bytes, so that a batch never spoils it."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._items: OrderedDict[str, bytes | None] = OrderedDict()
-
-    def known(self, names: Iterable[str]) -> dict[str, bytes | None]:
-        """Those of the names that need not be loaded (None: known not to exist)."""
-        found = {}
-        for name in names:
-            if name in self._items:
-                self._items.move_to_end(name)
-                found[name] = self._items[name]
-        return found
-
-    def put(self, name: str, value: bytes | None) -> None:
-        """Remember a value (None: known not to exist); the oldest ones are forgotten."""
-        self._items[name] = value
-        self._items.move_to_end(name)
-        if len(self._items) > self._limit:
-            self._items.popitem(last=False)
 
 
 class Batch:
@@ -79,8 +53,7 @@ class ProfileHandler:
         self._cache = Cache(max(cache_customers, 10_000))
         known = registry if registry is not None else open_registry()
         self._registry, self._reader, self._writer = known, Reader(known), ProfileWriter(partitions, known)
-        self._swept_version = self._sweeping_version = -1
-        self._sweep_cursor = 0
+        self._handovers = Handovers(store, self._reader, partitions)
         show_size(metrics.WAITING.labels(str(slot.partition)), self, lambda handler: len(handler._waits))
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
@@ -88,7 +61,8 @@ class ProfileHandler:
         mine = [record for record in records if _is_of_identity(record)]
         owners = [record.key.decode() for record in mine]
         try:
-            handed_over = self._handed_over([r for r in mine if r.headers["kind"] == b"take"])
+            takes = [record for record in mine if record.headers["kind"] == b"take"]
+            handed_over = self._handovers.load(takes, self._waits.values())
         except Poison as error:
             raise Fatal(
                 f"touchpoints.resolved partition {self._slot.partition}: a take cannot be read: {error}"
@@ -97,7 +71,7 @@ class ProfileHandler:
         if not records and not ticks and not ready:
             return None
         self._load(list(dict.fromkeys([*owners, *ticks, *ready])))
-        context = Context(now_ms, self._config, self._thresholds(), self.give_key, self._decode_held, handed_over)
+        context = Context(now_ms, self._config, self._thresholds(), self._handovers.key, self._decode_held, handed_over)
         batch = Batch(context)
         if len(mine) < len(records):
             foreign = [record for record in records if not _is_of_identity(record)]
@@ -164,30 +138,12 @@ class ProfileHandler:
             batch.ended[name] = batch.states.pop(name)
 
     # -- loading ------------------------------------------------------------------------------------------------------
-    def give_key(self, giver: str, handoff_id: str, to_id: str) -> str:
-        """The immutable key of a hand-over: in the giver's slot, which writes it."""
-        return Slot(SERVICE, partition_of(giver.encode(), self._partitions)).key("give", f"{handoff_id}:{to_id}")
-
     def _load(self, names: list[str]) -> None:
         """The states a batch works on; apart from the cache, which may be smaller than a batch."""
         self._decoded: dict[tuple[str, int], LogRecord] = {}
         self._loaded = self._cache.known(names)
         missing = [name for name in names if name not in self._loaded]
         self._loaded.update(zip(missing, self._store.get_many([self._key(name) for name in missing]), strict=True))
-
-    def _handed_over(self, takes: list[Record]) -> dict[str, Handover]:
-        """Hand-overs that are there, of those that these records take and of those that somebody waits for."""
-        wanted: dict[str, None] = {}
-        for record in takes:
-            raw = self._reader.read(record.key.decode(), 0, Held("take", "", "", record.value or b""))
-            wanted[self.give_key(raw.from_id, raw.handoff_id, raw.customer_id)] = None
-        wanted.update(dict.fromkeys(self._waits.values()))
-        found = {}
-        for keys in _by_slot(wanted):
-            for key, value in zip(keys, self._store.get_many(keys), strict=True):
-                if value is not None:
-                    found[key] = _handovers.decode(value)
-        return found
 
     def _key(self, name: str) -> str:
         return self._slot.key("c", name)
@@ -256,33 +212,9 @@ class ProfileHandler:
             state.due_ms = due_ms or 0
             decision.due[name] = due_ms
 
-    # -- new thresholds -----------------------------------------------------------------------------------------------
-    def sweep(self) -> list[str]:
-        """Some customers to look at again because the thresholds are new; empty when all have been looked at.
-
-        Newer thresholds while sweeping: the circle is finished first, then begun again. Starting over at once, cuts
-        that change more often than a sweep takes would leave the customers at the end with scores of long ago.
-        """
-        thresholds = self._thresholds()
-        if thresholds is None or thresholds.version == self._swept_version:
-            return []
-        if self._sweep_cursor == 0:
-            self._sweeping_version = thresholds.version
-        self._sweep_cursor, names = self._store.scan_due(self._slot, self._sweep_cursor, SWEEP_COUNT)
-        if self._sweep_cursor == 0:
-            self._swept_version = self._sweeping_version
-        return names
-
 
 def _is_of_identity(record: Record) -> bool:
     headers = record.headers
     return (
         headers.get("kind") in KINDS and headers.get("n", b"").isdigit() and "src" in headers and record.key.isascii()
     )
-
-
-def _by_slot(keys: Iterable[str]) -> Iterable[list[str]]:
-    groups: dict[str, list[str]] = {}
-    for key in keys:
-        groups.setdefault(key[: key.index("}")], []).append(key)
-    return groups.values()

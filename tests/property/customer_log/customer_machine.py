@@ -28,6 +28,7 @@ from services.profile.core.rfm import score
 from services.profile.core.state import encode
 from services.profile.core.tags import conclude
 from services.profile.core.view import view
+from services.profile.sweep import Sweep
 from tests.property.customer_log.graph_feed import PARTITIONS, SOURCES, TOPIC, Feed
 from tests.property.customer_log.naive_profile import NaiveProfile
 from tests.unit.profile.profile_builders import CONFIG, CUTS
@@ -50,7 +51,7 @@ class Standing(Simulation):
 
 def open_handler(claim: Claim, ledger: Ledger) -> LedgerWorker:
     handler = profile.ProfileHandler(claim.slot, ledger, claim.waits, CONFIG, PARTITIONS, lambda: CUTS, 0)
-    return LedgerWorker(claim, ledger, handler, "profile", handler.sweep)
+    return LedgerWorker(claim, ledger, handler, "profile", Sweep(claim.slot, ledger, lambda: CUTS).some)
 
 
 PROFILE = Service(LoopConfig("profile", TOPIC, batch_max=6), PARTITIONS, open_handler)

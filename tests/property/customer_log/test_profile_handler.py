@@ -9,8 +9,11 @@ from services.chassis.errors import Fatal
 from services.chassis.ids import partition_of
 from services.chassis.records import Decision, Record
 from services.chassis.redis.slots import Slot
+from services.chassis.registry import open_registry
 from services.chassis.testing.fake_ledger import FakeLedger
+from services.profile.codec import Reader
 from services.profile.handler import ProfileHandler
+from services.profile.handovers import Handovers
 from tests.property.customer_log.graph_feed import LOG, TOPIC, TOUCHPOINT
 from tests.unit.profile.profile_builders import CONFIG, NOW_MS
 
@@ -96,10 +99,8 @@ def test_a_record_that_identity_did_not_write_is_put_aside(key: bytes, headers: 
 
 
 def test_the_hand_over_key_lies_in_the_givers_slot() -> None:
-    one = ProfileHandler(SLOT, FakeLedger(), {}, CONFIG, 8, lambda: None, 0)
-    assert one.give_key("giver", "1.0.9.0", "anna") == Slot("profile", partition_of(b"giver", 8)).key(
-        "give", "1.0.9.0:anna"
-    )
+    one = Handovers(FakeLedger(), Reader(open_registry()), 8)
+    assert one.key("giver", "1.0.9.0", "anna") == Slot("profile", partition_of(b"giver", 8)).key("give", "1.0.9.0:anna")
 
 
 def test_no_output_is_larger_than_the_broker_takes() -> None:

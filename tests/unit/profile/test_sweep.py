@@ -7,8 +7,8 @@ import msgspec
 from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
 from services.profile.core.state import Thresholds
-from services.profile.handler import ProfileHandler
-from tests.unit.profile.profile_builders import CONFIG, CUTS
+from services.profile.sweep import Sweep
+from tests.unit.profile.profile_builders import CUTS
 
 PAGES = [["anna"], ["bert"], ["carl"]]
 
@@ -33,35 +33,35 @@ class Cuts:
         return self.now
 
 
-def open_handler(cuts: Cuts) -> ProfileHandler:
-    return ProfileHandler(Slot("profile", 0), cast(LedgerPort, Scanned()), {}, CONFIG, 1, cuts, 0)
+def sweep_of(cuts: Cuts) -> Sweep:
+    return Sweep(Slot("profile", 0), cast(LedgerPort, Scanned()), cuts)
 
 
 def test_without_thresholds_nobody_is_looked_at_again() -> None:
-    assert open_handler(Cuts()).sweep() == []
+    assert sweep_of(Cuts()).some() == []
 
 
 def test_new_thresholds_are_for_everybody_once() -> None:
     cuts = Cuts()
-    one = open_handler(cuts)
+    one = sweep_of(cuts)
     for _ in range(2):
         cuts.renew()
-        assert [one.sweep() for _ in range(5)] == [*PAGES, [], []]
+        assert [one.some() for _ in range(5)] == [*PAGES, [], []]
 
 
 def test_thresholds_that_change_all_the_time_reach_the_last_customer() -> None:
     cuts = Cuts()
-    one, seen = open_handler(cuts), []
+    one, seen = sweep_of(cuts), []
     for _ in range(2 * len(PAGES)):
         cuts.renew()
-        seen.append(one.sweep())
+        seen.append(one.some())
     assert seen == PAGES * 2
 
 
 def test_who_was_seen_before_the_change_is_seen_again_in_the_next_circle() -> None:
     cuts = Cuts()
-    one = open_handler(cuts)
+    one = sweep_of(cuts)
     cuts.renew()
-    seen = [one.sweep(), one.sweep()]
+    seen = [one.some(), one.some()]
     cuts.renew()
-    assert seen + [one.sweep() for _ in range(5)] == [*PAGES, *PAGES, []]
+    assert seen + [one.some() for _ in range(5)] == [*PAGES, *PAGES, []]
