@@ -122,10 +122,10 @@ def resend(
         found = rejected_of(settings.kafka_bootstrap, settings.schema_registry_url)
         chosen = _chosen([one for one in found if _fits(one, source, reason)], ids or [])
         picked = _pick(chosen, resent, edits, source_of_key(key), again)
-        sender = SendAgain(url or settings.ingest_url(), key)
-        for outcomes in sender.send(picked.ready):
-            resent.add(outcomes)
-            picked.counts.update(outcomes.values())
+        with SendAgain(url or settings.ingest_url(), key) as sender:
+            for outcomes in sender.send(picked.ready):
+                resent.add(outcomes)
+                picked.counts.update(outcomes.values())
     for what, count in picked.counts.items():
         console.print(f"{count:>7,}  {what}")
     if not picked.counts:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
+from cli.http import uses_proxies
 from cli.mend import IMPORTS, Ready
 from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal, Retriable
@@ -31,11 +33,21 @@ def source_of_key(write_key: str) -> str | None:
 
 
 class SendAgain:
-    """One destination."""
+    """One destination. Leaving it closes the connections, unless they are the `client` that was given."""
 
     def __init__(self, url: str, write_key: str, client: httpx.Client | None = None) -> None:
-        self._client = client or httpx.Client(timeout=TIMEOUT_S)
+        self._client = client or httpx.Client(timeout=TIMEOUT_S, trust_env=uses_proxies(url))
+        self._is_own = client is None
         self._url, self._auth = url.rstrip("/"), httpx.BasicAuth(write_key, "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_own:
+            self._client.close()
 
     def send(self, ready: Mapping[str, Ready]) -> Iterator[dict[str, str]]:
         """Send all; yields outcomes by id, a batch at a time, so that they can be written down at once.
@@ -82,11 +94,20 @@ class SendAgain:
             except httpx.TransportError as error:
                 trouble = f"{type(error).__name__} {error}".strip()
                 continue
-            if answer.status_code in (200, 400, 413):
+            is_verdict = answer.status_code in (200, 400, 413)
+            if is_verdict and _is_json_object(answer):
                 return answer
-            if answer.status_code not in RETRY:
+            if not is_verdict and answer.status_code not in RETRY:
                 raise Fatal(f"{self._url}{endpoint} answered {answer.status_code}: {answer.text[:500]}")
             trouble = f"{answer.status_code} {answer.text[:200]}"
         raise Retriable(
             f"{self._url}{endpoint}: no verdict after {ATTEMPTS} attempts ({trouble}); the rest was not sent"
         )
+
+
+def _is_json_object(answer: httpx.Response) -> bool:
+    """False for what only something in front of ingest says, e.g. a sign-in page with status 200."""
+    try:
+        return isinstance(answer.json(), dict)
+    except ValueError:
+        return False

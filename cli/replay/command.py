@@ -11,6 +11,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from cli.http import uses_proxies
 from cli.replay import report
 from cli.replay.batches import BATCH_LINES, Batch, MessageOf, make_batches, pass_through
 from cli.replay.bind import bind_mapping
@@ -123,7 +124,7 @@ def _send(opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_
 async def _replay(
     opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_key: str, rate: float, stop: Stop
 ) -> None:
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=uses_proxies(url)) as client:
         sender = Sender(client, url, write_key, stop)
         with report.Display(complaints, opened.data.size_bytes, journal) as display:
             replay_ = Replay(

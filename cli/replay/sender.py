@@ -77,6 +77,8 @@ class Sender:
             answer = _read(response)
             if answer.events is not None:
                 return _verdicts(answer, lines)
+            if response.status_code == 200:
+                raise Fatal(f"{self._url} answered 200, but not as ingest does: {response.text[:200]}")
         elif response.status_code != 413:
             raise Fatal(f"{self._url} answered {response.status_code}: {response.text[:500]}")
         # Refused as a whole: too large for this server, or one message spoils the others. Halves find out which.

@@ -256,3 +256,10 @@ def test_two_replays_of_one_file_at_once_are_refused(tmp_path: Path) -> None:
     file = JournalFile(tmp_path, "f", b"m", "u", "k")
     with file.locked(), pytest.raises(Fatal, match="another process"), file.locked():
         pass
+
+
+async def test_a_page_with_status_200_is_no_verdict_about_the_lines() -> None:
+    ingest = Ingest(httpx.Response(200, text="<html>please sign in</html>"))
+    with pytest.raises(Fatal, match="please sign in"):
+        await send(ingest, batch_of("ok", "ok"))
+    assert len(ingest.bodies) == 1
