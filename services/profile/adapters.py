@@ -80,7 +80,9 @@ class ThresholdSource:
             problem = error
         version = 0 if self._current is None else self._current.version
         if problem is None:
-            self._health.set("thresholds", True, f"version {version}" if version else "nobody has bought yet")
+            # Nothing is said of a good start: it would call a process ready that has no partitions yet.
+            if "thresholds" in self._health.report():
+                self._health.set("thresholds", True, f"version {version}" if version else "nobody has bought yet")
             return
         metrics.THRESHOLDS_FAILED.inc()
         self._limited.warning("thresholds.kept", version=version, text=str(problem))

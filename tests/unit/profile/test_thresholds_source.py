@@ -69,6 +69,12 @@ def test_the_last_thresholds_stay_in_use_and_the_process_ready(error: Exception)
         assert (source.current(), health.ready) == (CUTS, True)
 
 
+def test_thresholds_alone_make_no_process_ready() -> None:
+    health = Health()
+    with started(Answers(CUTS), health) as source:
+        assert (source.current(), health.ready) == (CUTS, False)
+
+
 def test_the_first_ones_may_never_come() -> None:
     health = Health()
     with started(Answers(MISSING), health) as source:
