@@ -38,6 +38,9 @@ class SharedSettings(BaseModel):
         20, ge=0, le=1_000,
         description="how long a batch goes on filling after its first record; 0 is fastest and costs most",
     )  # fmt: skip
+    least_retention_ms: int = Field(
+        0, ge=0, description="shortest `retention.ms` of a topic that is read; 0: what schemas/topics.toml says"
+    )
     redis_url: str = Field("redis://127.0.0.1:16379/0", description="Redis or Valkey holding the ledgers")
     clickhouse_url: str = Field("http://127.0.0.1:18123", description="ClickHouse HTTP interface")
     clickhouse_user: str = Field("default", description="ClickHouse user")

@@ -19,6 +19,7 @@ from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.owned import Log, Owned, Work, WorkerFactory
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
+from services.chassis.kafka.retention import assert_retained
 from services.chassis.records import Entry, Record
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import durable_client
@@ -200,6 +201,7 @@ def _read_log(settings: SharedSettings, topic: str) -> Log:
             " be sent to other owners than they have. Set the variable to what the deployment started with, the same"
             " for all services."
         )
+    assert_retained(offsets.topic_configs(settings.kafka_bootstrap, [topic]), settings)
     return Log(cluster_id, topic_ids[topic], firsts)
 
 

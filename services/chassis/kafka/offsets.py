@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from services.chassis.errors import Fatal, Retriable
@@ -13,6 +13,13 @@ from services.chassis.kafka.client import TRUNCATED, to_record
 from services.chassis.records import Record
 
 ASK_TIMEOUT_S = 10.0
+# Answers of a broker that will not say what a topic's settings are, as opposed to one that is away.
+SILENT = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError._UNSUPPORTED_FEATURE,
+)
 
 
 def _admin(bootstrap: str) -> AdminClient:
@@ -33,6 +40,24 @@ def log_identity(bootstrap: str, topics: Iterable[str]) -> tuple[str, dict[str, 
     except KafkaException as error:
         raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
     return str(metadata.cluster_id), ids
+
+
+def topic_configs(bootstrap: str, topics: Iterable[str]) -> dict[str, dict[str, str | None]]:
+    """Topic name → its settings; empty when the broker will not say. Raises Retriable when it does not answer."""
+    admin, resources = _admin(bootstrap), [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+    found: dict[str, dict[str, str | None]] = {}
+    try:
+        answers = admin.describe_configs(resources, request_timeout=ASK_TIMEOUT_S)
+    except KafkaException as error:
+        raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+    for resource, future in answers.items():
+        try:
+            found[resource.name] = {key: entry.value for key, entry in future.result().items()}
+        except KafkaException as error:
+            if error.args[0].code() not in SILENT:
+                raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+            found[resource.name] = {}
+    return found
 
 
 def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:

@@ -229,6 +229,10 @@ class FakeClient:
         """(cluster id, topic ids)."""
         return "cluster", {topic: f"id-{topic}" for topic in topics}
 
+    def topic_configs(self, bootstrap: str, topics: list[str]) -> dict[str, dict[str, str | None]]:
+        """As topics.py makes them."""
+        return {topic: {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"} for topic in topics}
+
     def first_offsets(self, bootstrap: str, topics: list[str]) -> dict[Place, int]:
         """Every log still has its beginning."""
         return {(topic, number): 0 for topic in topics for number in range(self.partitions)}

@@ -49,7 +49,7 @@ def main(stop: Stop) -> None:
         group = f"touchstream-{SERVICE}"
         reader = Reader(settings.kafka_bootstrap, group, session_ms, SERVICE, LONGEST_ROUND_MS, GATHER_S)
         relay = Relay(lambda: client.producer(settings.kafka_bootstrap, SERVICE))
-        ownership = Ownership(reader, relay, ledger, read_log(settings.kafka_bootstrap), metrics)
+        ownership = Ownership(reader, relay, ledger, read_log(settings), metrics)
         Archive(reader, relay, ownership, archiver, limits, pace, metrics, TableCheck(store, health)).run(stop)
     finally:
         store.close()

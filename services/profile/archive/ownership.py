@@ -12,9 +12,11 @@ from services.chassis.failpoints import fp
 from services.chassis.kafka import offsets
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
+from services.chassis.kafka.retention import assert_retained
 from services.chassis.records import unpack_entry
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
+from services.chassis.settings import SharedSettings
 from services.chassis.topics import load_topics
 from services.profile.archive.core.rows import FEEDS
 from services.profile.archive.line import Line
@@ -34,10 +36,15 @@ class Log:
     compacted: frozenset[str]
 
 
-def read_log(bootstrap: str) -> Log:
-    """What the broker says of the archived topics. Raises Retriable when it is away, Fatal when a topic is missing."""
+def read_log(settings: SharedSettings) -> Log:
+    """What the broker says of the archived topics.
+
+    Raises Retriable when it is away, Fatal when a topic is missing or kept too short.
+    """
+    bootstrap = settings.kafka_bootstrap
     topics = load_topics()
     cluster_id, topic_ids = offsets.log_identity(bootstrap, FEEDS)
+    assert_retained(offsets.topic_configs(bootstrap, FEEDS), settings)
     compacted = frozenset(name for name in FEEDS if topics[name].cleanup == "compact")
     return Log(cluster_id, topic_ids, offsets.first_offsets(bootstrap, FEEDS), compacted)
 

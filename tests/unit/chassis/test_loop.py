@@ -88,6 +88,22 @@ def test_a_service_told_another_number_of_partitions_refuses_to_start(simulation
         loop.Loop(SERVICE.config, settings, process.ledger, process.loop.owned.open_worker, loop_metrics("loop"))
 
 
+def test_a_service_refuses_a_topic_that_forgets_before_it_is_read(simulation: Simulation) -> None:
+    process = simulation.processes[0]
+    fake = FakeClient(simulation.broker, process, process.point, simulation.pass_time, 2)
+    short = {"touchpoints": {"message.timestamp.type": "LogAppendTime", "retention.ms": "60000"}}
+    with (
+        patch.object(reader, "client", fake),
+        patch.object(loop, "offsets", fake),
+        patch.object(fake, "topic_configs", lambda bootstrap, topics: short),
+        pytest.raises(Fatal, match=r"touchpoints: retention.ms is 60000, must be at least"),
+    ):
+        loop.Loop(
+            LoopConfig("loop", "touchpoints"), process.loop.settings, process.ledger, process.loop.owned.open_worker,
+            loop_metrics("loop"),
+        )  # fmt: skip
+
+
 def test_a_former_owner_says_nothing_of_a_partition_any_more(simulation: Simulation) -> None:
     simulation.rebalance(SERVICE, {0: 0, 1: 0})
     send(simulation, 0, 1, 3)

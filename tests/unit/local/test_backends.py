@@ -15,7 +15,9 @@ from deploy.local import pidfile
 from deploy.local.processes import backends
 from deploy.local.settings import LocalSettings, child_environment
 from deploy.local.supervisor import Supervisor
-from services.chassis.kafka.offsets import end_offsets, log_identity
+from services.chassis.errors import Fatal
+from services.chassis.kafka.offsets import end_offsets, log_identity, topic_configs
+from services.chassis.kafka.retention import assert_retained
 from services.chassis.records import Decision
 from services.chassis.redis.client import assert_durable, sync_client
 from services.chassis.redis.ledger import Ledger
@@ -66,6 +68,18 @@ def test_the_broker_takes_our_topics_and_keeps_what_is_produced(start: Start, se
     seen = {message.value() for message in consumer.consume(1_000, 20)}
     consumer.close()
     assert len(seen) == 1_000
+
+
+def test_the_broker_says_of_our_topics_what_they_were_made_with(start: Start, settings: LocalSettings) -> None:
+    start(settings, "broker")
+    topics = load_topics()
+    create_topics(settings.kafka_bootstrap, topics.values(), 1)
+    configs = topic_configs(settings.kafka_bootstrap, topics)
+    assert set(configs) == set(topics)
+    assert_retained(configs, settings.model_copy(update={"relaxed_durability": False}))
+    longer = settings.model_copy(update={"least_retention_ms": topics["triggers"].retention_ms + 1})
+    with pytest.raises(Fatal, match=r"triggers: retention.ms is 604800000, must be at least 604800001"):
+        assert_retained(configs, longer)
 
 
 def test_a_broker_started_again_has_another_identity(start: Start, settings: LocalSettings) -> None:
