@@ -1,4 +1,4 @@
-"""What the operator's commands send to this machine goes there, whatever HTTP_PROXY says; and only ingest's word counts."""
+"""What is sent to this machine goes there, whatever HTTP_PROXY says; and only the word of ingest is a verdict."""
 
 import json
 import threading
