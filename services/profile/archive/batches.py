@@ -85,7 +85,7 @@ class Archiver:
             self._try_each(line, batch)
         batch.decoded = decoder.decode(batch.taken)
         if line.intent is not None:
-            self._metrics.repeats.labels(line.topic).inc()
+            batch.was_tried = True
         elif batch.decoded.rows:
             intent = Intent(batch.upto, batch.token)
             self._ledger.save_extra(line.claim, msgspec.msgpack.encode(intent), line.claim.seen, line.claim.position)
@@ -126,6 +126,9 @@ class Archiver:
 
     def _insert(self, line: Line, batch: Batch) -> None:
         assert batch.decoded is not None
+        if batch.was_tried and batch.decoded.rows:
+            self._metrics.repeats.labels(line.topic).inc()
+        batch.was_tried = True
         for rows in batch.decoded.rows:
             started = time.monotonic()
             try:
@@ -133,7 +136,6 @@ class Archiver:
             except Retriable as error:
                 raise NotInserted(str(error)) from error
             self._metrics.insert_s.labels(rows.table).observe(time.monotonic() - started)
-            self._metrics.rows.labels(rows.table).inc(len(rows))
             fp("archive.between_tables")
 
     def _commit(self, line: Line, batch: Batch) -> Entry:
@@ -156,6 +158,8 @@ class Archiver:
         self._metrics.taken(line.topic, len(batch.taken), read - len(batch.taken))
         self._metrics.dead(line.topic, len(batch.decoded.dead))
         rows = {rows.table: len(rows) for rows in batch.decoded.rows}
+        for table, count in rows.items():
+            self._metrics.rows.labels(table).inc(count)
         if rows and batch.oldest_log_ms > 0:
             age_s = max(0, self._clock() - batch.oldest_log_ms) / 1000
             self._metrics.freshness_s.labels(line.topic).observe(age_s)

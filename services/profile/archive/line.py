@@ -60,6 +60,8 @@ class Batch:
     gap: Record | None = None
     token: str = ""
     decoded: Decoded | None = None
+    # Whether an insert of it was begun before, by this process or by one that stored the intent.
+    was_tried: bool = False
 
 
 @dataclass(slots=True)

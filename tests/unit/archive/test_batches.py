@@ -1,15 +1,18 @@
 """Intent, insert, position: what each failure leaves behind and what the next owner makes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.errors import Fatal, Fenced
 from services.chassis.records import Record
 from services.chassis.testing.fake_ledger import Argument, FakeServer
 from services.profile.archive.batches import NotInserted
+from services.profile.archive.core.rows import Rows
+from services.profile.archive.decode import Decoded
 from services.profile.archive.line import Limits
-from tests.unit.archive.archive_doubles import SLOT, Crash, MemoryClickhouse, Owner, Sent, event
+from tests.unit.archive.archive_doubles import SLOT, TOPIC, Crash, MemoryClickhouse, Owner, Sent, event
 
 
 def fates(*given: str) -> MemoryClickhouse:
@@ -65,6 +68,47 @@ def test_an_insert_whose_answer_was_lost_is_repeated_under_its_token() -> None:
     assert clickhouse.event_ids() == ids(4)
     assert len(clickhouse.inserts) == 4
     assert len(clickhouse.tokens) == 1
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"touchstream_archive_{name}_total", labels) or 0.0
+
+
+class TwoTables:
+    """A decoder whose batches have rows in two tables."""
+
+    def decode(self, records: Sequence[Record]) -> Decoded:
+        ids = [record.offset for record in records]
+        return Decoded([Rows(table, ("event_id",), [ids]) for table in ("first", "second")])
+
+
+def test_rows_are_counted_once_and_repetitions_every_time() -> None:
+    """The first table was counted again when the second had failed, a repetition after a lost answer not at all."""
+    clickhouse = fates("ok", "lost", "ok", "refused")
+    owner = Owner(events(4), FakeServer(), clickhouse, Sent())
+    owner.archiver._decoders = {TOPIC: TwoTables()}  # type: ignore[dict-item]
+    names = ({"table": "first"}, {"table": "second"})
+    rows, repeats = [counted("rows", **name) for name in names], counted("repeated_batches", topic=TOPIC)
+    owner.read()
+    for _ in range(2):
+        with pytest.raises(NotInserted):
+            owner.step()
+    owner.finish()
+    assert clickhouse.inserts == [("first", 4), ("second", 4)] * 3
+    assert [counted("rows", **name) - before for name, before in zip(names, rows, strict=True)] == [4, 4]
+    assert counted("repeated_batches", topic=TOPIC) - repeats == 2
+
+
+def test_a_batch_that_a_former_owner_began_counts_as_repeated() -> None:
+    server, clickhouse, log = FakeServer(), fates("crash after"), events(2)
+    first = Owner(log, server, clickhouse, Sent())
+    first.read()
+    before = counted("repeated_batches", topic=TOPIC), counted("rows", table="events_raw")
+    with pytest.raises(Crash):
+        first.step()
+    Owner(log, server, clickhouse, Sent()).finish()
+    after = counted("repeated_batches", topic=TOPIC), counted("rows", table="events_raw")
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 2)
 
 
 def test_while_an_insert_fails_the_position_stays_and_later_records_wait() -> None:
