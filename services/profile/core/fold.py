@@ -19,12 +19,12 @@ from services.profile.core.config import (
     RING_DAYS,
     ProfileConfig,
 )
-from services.profile.core.state import Event, Json, Part, Ring, Write
+from services.profile.core.state import Event, Part, Ring
+from services.profile.core.traits import write_traits
 
 # A person has a few dozen of each; a robot or a shared till must not grow its state without end. Lower: real
 # customers lose counters. Higher: one such state slows the batch it is in (decoding costs about 20 ns an entry).
 MAX_NAMES = 200
-MAX_TRAITS = 200
 MAX_IDENTIFIERS = 50
 MAX_ORDERS = 1_000
 # Shares the counts of the names beyond MAX_NAMES.
@@ -63,7 +63,7 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
     if kind > INTERACTION or kind & (INTERACTION - 1):
         _fold_meaning(part, event, kind, clock, day if in_ring else None, config)
     if event.traits:
-        _write_traits(part, event)
+        write_traits(part, event)
     for text in event.identifiers:
         if text not in part.identifiers:
             insort(part.identifiers, text)
@@ -203,35 +203,3 @@ def _cut(ring: Ring, before: int) -> int:
     dropped = sum(ring.values[:index])
     del ring.days[:index], ring.values[:index]
     return dropped
-
-
-def _write_traits(part: Part, event: Event) -> None:
-    """Last writer wins per field by (event time, event id, source): arrival and import order do not matter."""
-    key = (event.occurred_at, event.event_id, event.source)
-    fields: dict[str, Json] = dict(event.traits)
-    kept: list[Write] = []
-    place = 0
-    for write in part.writes:
-        if (write.ms, write.event_id, write.source) < key:
-            for name in fields:
-                write.fields.pop(name, None)
-            if not write.fields:
-                continue
-            place = len(kept) + 1
-        else:
-            for name in write.fields:
-                fields.pop(name, None)
-        kept.append(write)
-    if fields:
-        kept.insert(place, Write(event.occurred_at, event.event_id, event.source, fields))
-    part.writes = kept
-    if sum(len(write.fields) for write in kept) > MAX_TRAITS:
-        _limit_traits(part)
-
-
-def _limit_traits(part: Part) -> None:
-    names = sorted(name for write in part.writes for name in write.fields)
-    for write in part.writes:
-        for name in names[MAX_TRAITS:]:
-            write.fields.pop(name, None)
-    part.writes = [write for write in part.writes if write.fields]

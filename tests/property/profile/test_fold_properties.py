@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile.core import fold as folding
+from services.profile.core import traits
 from services.profile.core.fold import fold
 from services.profile.core.state import encode
 from tests.property.profile.profile_naive import CALM, CONFIG, event_lists
@@ -29,14 +30,15 @@ def test_any_order_of_the_same_events_gives_the_same_bytes(events, rng):
 @given(event_lists(max_days=1_000), st.randoms(use_true_random=False))
 @CALM
 def test_the_bounds_do_not_make_order_matter(events, rng):
-    limits = {"MAX_NAMES": 3, "MAX_TRAITS": 2, "MAX_ORDERS": 2, "MAX_IDENTIFIERS": 1}
-    with patch.multiple(folding, **limits):
+    limits = {"MAX_NAMES": 3, "MAX_ORDERS": 2, "MAX_IDENTIFIERS": 1}
+    with patch.multiple(folding, **limits), patch.object(traits, "MAX_TRAITS", 2):
         expected = encode(folded(events))
         rng.shuffle(events)
         part = folded(events)
     assert encode(part) == expected
     assert len(part.orders) <= 2
     assert len(part.identifiers) <= 1
+    assert sum(len(write.fields) for write in part.writes) <= 2
     assert len(part.counters) <= 4
     assert sum(ring.total for ring in part.counters.values()) == len(events)
 
