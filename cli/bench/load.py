@@ -23,7 +23,7 @@ class LoadError(Fatal):
 
 @dataclass(slots=True)
 class Sent:
-    """What the senders saw. `late_s`: how far behind its due time the last request left."""
+    """What the senders saw. `late_s`: how far behind its due time the latest request left."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     retries: int = 0
@@ -75,7 +75,7 @@ def send(
                 time.sleep(RETRY_S)
             with lock:
                 sent.statuses[200] += 1
-                sent.late_s = max(sent.late_s, time.time() - due_s)
+                sent.late_s = max(sent.late_s, began_s - due_s)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(CONNECTIONS)]
     for thread in threads:

@@ -8,6 +8,7 @@ import msgspec
 
 BATCH = 100
 CUSTOMERS = 50_000
+VISITORS = 40_000
 ZIPF_S = 1.1  # exponent of the Zipf distribution of customers: the first of 50,000 gets about 10 % of the traffic
 DUPLICATES, MERGES, GARBAGE = 0.05, 0.02, 0.01
 NAMES = (
@@ -22,12 +23,28 @@ NAMES = (
 
 @dataclass(slots=True)
 class Books:
-    """What was made: events, how many repeat an earlier message id, how many no validator may accept."""
+    """What was made: events, how many repeat an earlier message id, how many no validator may accept; who is in them.
+
+    Identifiers are kind:value. `orders`: whose orders are in it; `namers`: visitor → users who named him; `emails`:
+    address → user; `seen`: visitors who were there without a name.
+    """
 
     events: int = 0
     duplicates: int = 0
     garbage: int = 0
     ids: set[str] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+    visitors: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+    emails: dict[str, str] = field(default_factory=dict)
+    namers: dict[str, set[str]] = field(default_factory=dict)
+    orders: set[str] = field(default_factory=set)
+
+    def names(self) -> Iterator[str]:
+        """Every identifier."""
+        yield from self.users
+        yield from self.visitors
+        yield from self.emails
 
 
 class Workload:
@@ -83,9 +100,11 @@ class Workload:
             "properties": {"sku": f"sku-{self._made % 997}", "page": self._made % 31, "price": 19.9},
         }
         if self._random.random() < 0.04:
-            event["anonymousId"] = f"{self._run}-visitor-{self._random.randrange(40_000)}"
+            event["anonymousId"] = f"{self._run}-visitor-{self._random.randrange(VISITORS)}"
+            self._note(name, f"anonymous_id:{event['anonymousId']}", (self.books.visitors, self.books.seen))
             return event
         event["userId"] = f"{self._run}-user-{customer}"
+        self._note(name, f"user_id:{event['userId']}", (self.books.users,))
         if name == "Order Completed":
             event["properties"] = {
                 "order_id": f"{self._run}-o{self._made}", "total": round(10 + self._random.random() * 500, 2),
@@ -93,11 +112,27 @@ class Workload:
             }  # fmt: skip
         return event
 
+    def _note(self, name: str, who: str, sets: tuple[set[str], ...]) -> None:
+        for one in sets:
+            one.add(who)
+        if name == "Order Completed":
+            self.books.orders.add(who)
+
     def _identify(self, message_id: str, customer: int) -> dict[str, object]:
+        visitor, email = (
+            f"{self._run}-visitor-{self._random.randrange(VISITORS)}",
+            f"{self._run}-{customer}@example.com",
+        )
+        user = f"{self._run}-user-{customer}"
+        books = self.books
+        books.users.add(f"user_id:{user}")
+        books.visitors.add(f"anonymous_id:{visitor}")
+        books.emails[f"email:{email}"] = f"user_id:{user}"
+        books.namers.setdefault(f"anonymous_id:{visitor}", set()).add(f"user_id:{user}")
         return {
             "type": "identify",
             "messageId": message_id,
-            "userId": f"{self._run}-user-{customer}",
-            "anonymousId": f"{self._run}-visitor-{self._random.randrange(40_000)}",
-            "traits": {"name": f"Customer {customer}", "email": f"{self._run}-{customer}@example.com"},
+            "userId": user,
+            "anonymousId": visitor,
+            "traits": {"name": f"Customer {customer}", "email": email},
         }

@@ -7,7 +7,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from yarl import URL
 
@@ -19,7 +19,7 @@ from services.chassis.records import Output, Record
 from services.chassis.run import Stop
 from services.notify import metrics
 from services.notify.driver import App
-from services.notify.handler.intake import Incoming, Intake
+from services.notify.handler.intake import Incoming
 from services.notify.handler.notifier import Notifier
 from services.notify.process import say_seldom
 from services.notify.settings import NotifySettings
@@ -34,16 +34,23 @@ LEAVE_S = 3.0
 REQUEST_TIMEOUT_S = 90.0
 
 
+class Taker(Protocol):
+    """What the stream feeds: the intake, or a benchmark's stand-in."""
+
+    async def put(self, incoming: Incoming) -> None:
+        """Take one record; its `acknowledge` lets the offset be committed."""
+
+
 class Stream:
     """The app and what the handler needs of Kafka: publish, owned partitions. Create inside the event loop."""
 
-    def __init__(self, settings: NotifySettings, health: Health) -> None:
+    def __init__(self, settings: NotifySettings, health: Health, group: str = GROUP) -> None:
         say_seldom()
         self._log = limited(get_logger())
         self._shown: set[int] = set()
         self._settings, self._health = settings, health
         self._next: dict[int, int] = {}  # partition → offset after the last acknowledged record
-        self.app = _faust_app(settings)
+        self.app = _faust_app(settings, group)
         self._topic = self.app.topic(TOPIC, key_serializer="raw", value_serializer="raw")
 
     async def publish(self, topic: str, partition: int, outputs: Sequence[Output]) -> int:
@@ -54,7 +61,7 @@ class Stream:
         """Partitions of `triggers` that the group gives this replica now."""
         return sorted(owned.partition for owned in self.app.look())
 
-    def feed(self, intake: Intake) -> None:
+    def feed(self, intake: Taker) -> None:
         """Let every record of the stream go to the intake; call before start."""
 
         async def triggers(stream: Any) -> None:
@@ -112,10 +119,10 @@ class Stream:
             metrics.lag.labels(TOPIC, str(owned.partition)).set(max(0, (owned.end or 0) - place))
 
 
-def _faust_app(settings: NotifySettings) -> App:
+def _faust_app(settings: NotifySettings, group: str) -> App:
     session_s = settings.kafka_session_timeout_ms / 1_000
     app = App(
-        GROUP,
+        group,
         broker=[URL(f"aiokafka://{address.strip()}") for address in settings.kafka_bootstrap.split(",")],
         datadir=tempfile.gettempdir(),  # Faust wants a folder; without tables nothing is written to it
         web_enabled=False,
