@@ -45,10 +45,10 @@ def up(
 ) -> None:
     """Start the local stack and show its state; Ctrl-C drains and stops it, a second Ctrl-C kills it."""
     settings = _settings()
-    if fresh and (aside := _or_exit(lambda: set_aside(settings))):
+    if fresh and (aside := or_exit(lambda: set_aside(settings))):
         console.print(f"former data set aside in {aside}")
     if detach:
-        pid = _or_exit(lambda: start_detached(settings))
+        pid = or_exit(lambda: start_detached(settings))
         console.print(f"the local stack is up (supervisor {pid}); {_addresses(settings)}", soft_wrap=True)
         return
     failed: list[Exception] = []
@@ -97,7 +97,7 @@ def _rows(supervisor: Supervisor, readings: Readings) -> list[Row]:
 def down() -> None:
     """Drain and stop the local stack; also ends what a stack that was killed has left running."""
     settings = _settings()
-    ran = _or_exit(lambda: take_down(settings, _say))
+    ran = or_exit(lambda: take_down(settings, _say))
     console.print("the local stack is down" if ran else f"no local stack runs on {settings.state_dir}")
 
 
@@ -141,16 +141,16 @@ def wait_for_idle(
     """Wait until every event is worked off and in ClickHouse; exit code 1 and what is left when it is not in time."""
     settings = _settings()
     look = Look(settings, metrics_urls(os.environ))
-    left = _or_exit(lambda: wait_idle(look, timeout))
+    left = or_exit(lambda: wait_idle(look, timeout))
     if left:
         _give_up(f"not idle after {timeout:g} s:\n  " + "\n  ".join(left))
 
 
 def setup() -> None:
     """Create the topics and bring ClickHouse's tables up to date; doing it again changes nothing."""
-    settings = _or_exit(lambda: load_settings(SharedSettings))
+    settings = or_exit(lambda: load_settings(SharedSettings))
     topics = list(load_topics().values())
-    created = _or_exit(lambda: create_topics(settings.kafka_bootstrap, topics, settings.partitions))
+    created = or_exit(lambda: create_topics(settings.kafka_bootstrap, topics, settings.partitions))
     console.print(f"topics: {len(created)} created, {len(topics) - len(created)} were there")
     raise typer.Exit(subprocess.run([sys.executable, "-m", "services.profile.archive.migrate"], check=False).returncode)
 
@@ -160,7 +160,7 @@ def _say(text: str) -> None:
 
 
 def _settings() -> LocalSettings:
-    return _or_exit(local_settings)
+    return or_exit(local_settings)
 
 
 def _urls(settings: LocalSettings) -> dict[str, str]:
@@ -178,7 +178,8 @@ def _addresses(settings: LocalSettings) -> str:
     return f"ingest {_urls(settings)['ingest']} (write key: local) · logs in {settings.logs_dir}"
 
 
-def _or_exit(act: Callable[[], T]) -> T:
+def or_exit(act: Callable[[], T]) -> T:
+    """What `act` returns; a mistake in settings or a stack that cannot go on ends the command with its text, exit 1."""
     try:
         return act()
     except (SettingsError, Fatal, Retriable) as error:

@@ -18,6 +18,7 @@ from cli.bench.report import Cost, cost_table, costs, lag_table, steadiness
 from cli.bench.verdicts import count_triggers, latencies_ms, reconcile
 from cli.bench.watch import Sample, Watch, usage
 from cli.bench.workload import BATCH, Workload
+from cli.stack import or_exit
 from deploy.local.control import holder, start_detached, take_down
 from deploy.local.exclusive import StackError
 from deploy.local.idle import Look, wait_idle
@@ -53,7 +54,7 @@ def bench(
     floors: Annotated[bool, typer.Option(help="also measure the bare floor of every stage")] = True,
 ) -> None:
     """Measure a fresh local stack: sustained throughput, open-loop latency, CPU per stage. Exit 1 when books differ."""
-    problems = _measure(seconds, rate, latency_rate, latency_seconds, floors)
+    problems = or_exit(lambda: _measure(seconds, rate, latency_rate, latency_seconds, floors))
     if problems:
         console.print(f"[red]the books differ: {'; '.join(problems)}")
         raise typer.Exit(1)

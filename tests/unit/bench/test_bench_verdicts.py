@@ -1,12 +1,14 @@
 """The bench's proof finds every kind of difference; each is planted once. And what it prints of lag and memory."""
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from rich.console import Console
 
@@ -17,6 +19,8 @@ from cli.bench.report import Cost, cost_table, steadiness
 from cli.bench.verdicts import VISITORS_LIMIT, judge_customers, judge_events, judge_triggers
 from cli.bench.watch import Sample
 from cli.bench.workload import Books, Workload
+from deploy.local.exclusive import StackError
+from services.chassis.settings import SettingsError
 
 CONFIG = Path(__file__).resolve().parents[3] / "deploy" / "config"
 U1, U2, V1, V2, V3 = "user_id:1", "user_id:2", "anonymous_id:1", "anonymous_id:2", "anonymous_id:3"
@@ -223,3 +227,17 @@ def test_one_table_shows_each_stage_beside_its_floor() -> None:
         out.print(cost_table([Cost("identity", 31.2, 50 << 20), Cost("broker", 9.0, 9 << 20)], {"identity": "12.5"}))
     (identity,) = (line for line in shown.get().splitlines() if "identity" in line)
     assert [cell.strip() for cell in identity.strip("│ ").split("│")] == ["identity", "31.2", "12.5", "50"]
+
+
+@pytest.mark.parametrize("error", [StackError("port 8080 is taken by another stack"), SettingsError("partitions: no")])
+def test_a_bench_that_cannot_start_says_why_without_a_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> object:
+        raise error
+
+    monkeypatch.setattr(command, "local_settings", refuse)
+    started: Callable[[], None] = command.bench
+    with pytest.raises(typer.Exit) as ended:
+        started()
+    assert ended.value.exit_code == 1
