@@ -4,6 +4,7 @@ import typer
 
 from cli import customers, dead, docs, identity, rebase, rejected, rules, stack
 from cli.bench.command import bench
+from cli.dead_allow import dead_allow
 from cli.demo.command import demo
 from cli.replay.command import replay
 from cli.resolve import resolve_command
@@ -13,6 +14,7 @@ app.add_typer(docs.app, name="docs")
 app.add_typer(rules.app, name="rules")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(dead.app, name="dead")
+dead.app.command("allow")(dead_allow)
 app.add_typer(identity.app, name="identity")
 stack.register(app)
 app.command()(rebase.rebase)

@@ -80,7 +80,7 @@ def _skip(settings: SharedSettings, service: str, topic: str, partition: int, to
     if not yes and not typer.confirm("This cannot be undone. Is this loss meant?"):
         raise typer.Exit(1)
     former = stand.channels
-    amend(client, stand, cluster_id, topic_ids[topic], to, Channels(skip.seen, former.base, extra))
+    amend(client, stand, cluster_id, topic_ids[topic], to, Channels(skip.seen, former.base, extra, former.poisoned))
     get_logger().warning(
         "ledger.skipped", ledger=stand.slot.ledger, topic=topic, partition=partition, position=stand.position, to=to,
         lost={source: [low, high] for source, low, high in skip.lost},

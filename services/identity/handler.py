@@ -10,6 +10,7 @@ from services.chassis.errors import Poison
 from services.chassis.failpoints import fp
 from services.chassis.ids import partition_of, uuid_text
 from services.chassis.kafka.dead_letter import dead_letter
+from services.chassis.kafka.poison import judge
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Decision, Entry, Output, Record
 from services.chassis.redis.claim import Claim
@@ -142,6 +143,7 @@ class IdentityWorker:
             rel = record.offset - start
             by_rel[rel] = record
             packed.append(self._ask(record, rel, decoded).pack(rel, record.log_ms))
+        self._claim.poisoned = judge(self._claim, records, sum(1 for record in records if record.poison))
         fp("identity.before_apply")
         blob = self._graph.resolve(self._claim, b"".join(packed), seen, position, log_ms)
         fp("identity.after_apply")

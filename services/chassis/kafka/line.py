@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.chassis.clock import Clock
-from services.chassis.errors import Fatal, Retriable
+from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.kafka.poison import dead_in, judge
 from services.chassis.records import Decision, Entry, Record, unpack_entry
 from services.chassis.redis.claim import Claim, Verdict, accept
 from services.chassis.redis.ledger import LedgerPort
@@ -17,14 +18,15 @@ from services.chassis.redis.slots import Slot
 # A partition claimed this often at the same position is worked record by record, each attempt counted in the ledger.
 SUSPICIOUS_CLAIMS = 3
 KILLS_UNTIL_POISON = 3
-# Above this share of dead letters among recent records something is wrong with the program, not with the records.
-POISON_SHARE, POISON_SAMPLE = 0.5, 200
 DUE_POLL_S = 0.2
 DUE_LIMIT = 200
 
 
 class Worker(Protocol):
-    """A service's work on one claimed partition. A new one is made for every claim, so caches belong to the epoch."""
+    """A service's work on one claimed partition. A new one is made for every claim, so caches belong to the epoch.
+
+    It asks poison.judge before it applies anything.
+    """
 
     def step(
         self, records: list[Record], seen: dict[str, int], position: int, log_ms: int, now_ms: int
@@ -71,6 +73,7 @@ class LedgerWorker:
             if not moved:
                 return None
             decision = Decision()
+        self._claim.poisoned = judge(self._claim, records, dead_in(decision))
         fp(self._points[0])
         entry = self._ledger.apply(self._claim, decision, seen, position, log_ms)
         fp(self._points[1])
@@ -104,8 +107,6 @@ class Line:
     is_stopped: bool = False
     touched_s: float = 0.0
     careful_until: int = -1  # records below this offset are worked one at a time
-    recent: int = 0
-    recent_dead: int = 0
 
     def advance(self, records: list[Record], ledger: LedgerPort, clock: Clock) -> list[Entry]:
         """Work off one poll's records; returns entries to relay, in order. Raises Fenced, Retriable, Fatal."""
@@ -114,13 +115,19 @@ class Line:
             self.careful_until = records[-1].offset + 1
         careful = records and records[0].offset < self.careful_until
         entries: list[Entry] = []
-        for batch in [[record] for record in records] if careful else [records]:
+        for batch in [[record] for record in records] if careful else self._in_parts(records):
             entry = self._step_carefully(batch, ledger, clock()) if careful else self._step(batch, clock())
             if entry is not None:
                 entries.append(entry)
             if self.is_stopped:
                 break
         return entries
+
+    def _in_parts(self, records: list[Record]) -> list[list[Record]]:
+        """One batch, or two where an operator's word on dead letters ends within it."""
+        allowed = self.claim.poisoned.allowed
+        below = [record for record in records if record.offset < allowed]
+        return [below, records[len(below) :]] if 0 < len(below) < len(records) else [records]
 
     def _step_carefully(self, records: list[Record], ledger: LedgerPort, now_ms: int) -> Entry | None:
         """One record, under a count that a death leaves standing; waiting for others is no sign of guilt."""
@@ -153,23 +160,10 @@ class Line:
         self.metrics.taken(self.topic, len(taken), dropped)
         if entry is not None:
             self.touched_s = time.monotonic()
-            self._watch_poison(len(taken), entry)
+            self.metrics.dead(self.topic, dead_in(entry))
         return entry
 
     def _stop_at_gap(self, record: Record, seen: dict[str, int]) -> None:
         """A number is missing: something that was acknowledged upstream is not in the log. Going on would hide it."""
         self.is_stopped = True
         self.metrics.gap(self.topic, self.claim.slot.partition, record, seen)
-
-    def _watch_poison(self, taken: int, entry: Entry) -> None:
-        dead = sum(1 for output in entry.outputs if output.topic.endswith(".dead"))
-        self.metrics.dead(self.topic, dead)
-        self.recent, self.recent_dead = self.recent + taken, self.recent_dead + dead
-        if self.recent >= POISON_SAMPLE:
-            if self.recent_dead > POISON_SHARE * self.recent:
-                raise Fatal(
-                    f"{self.service}: {self.recent_dead} of the last {self.recent} records of {self.topic} partition"
-                    f" {self.claim.slot.partition} went to {self.service}.dead. The line is stopped: look at them with"
-                    " `touchstream dead`, mend the program or the source, start again."
-                )
-            self.recent = self.recent_dead = 0

@@ -13,7 +13,7 @@ import redis
 
 from services.chassis.errors import Fatal
 from services.chassis.records import Record
-from services.chassis.redis.claim import Channels, number_of
+from services.chassis.redis.claim import Channels, Poisoned, number_of
 from services.chassis.redis.inspect import registered
 from services.chassis.redis.ledger import script_text
 from services.chassis.redis.slots import Slot
@@ -113,3 +113,10 @@ def amend(
         )
     if answer == b"MOVED":
         raise Fatal(f"{stand.slot.ledger} moved meanwhile: its service is working. Nothing was changed")
+
+
+def allow(client: "redis.Redis", stand: Stand, cluster_id: str, topic_id: str, to: int) -> None:
+    """Let records below offset `to` become dead letters however many they are (see kafka/poison.py); as amend."""
+    channels = stand.channels
+    channels.poisoned = Poisoned(allowed=to)
+    amend(client, stand, cluster_id, topic_id, stand.position, channels)

@@ -17,12 +17,21 @@ class Verdict(Enum):
     GAP = 3
 
 
+class Poisoned(msgspec.Struct, array_like=True, frozen=True):
+    """Dead letters among the recent records of a partition; below offset `allowed` an operator lets all be some."""
+
+    recent: int = 0
+    dead: int = 0
+    allowed: int = 0
+
+
 class Channels(msgspec.Struct, array_like=True):
-    """Sequence numbers that belong to a position: last taken per source partition, last trimmed per destination."""
+    """What belongs to a position: last number taken per source, last trimmed per destination, dead letters."""
 
     seen: dict[str, int] = {}
     base: dict[str, int] = {}
     extra: bytes = b""
+    poisoned: Poisoned = Poisoned()
 
 
 @dataclass(slots=True)
@@ -43,6 +52,8 @@ class Claim:
     is_uncertain: bool = False  # a script was asked for and not answered: only another claim can tell what it did
     sent: dict[str, int] = field(default_factory=dict)  # last number given out per destination
     stored: list[dict[str, int]] = field(default_factory=list)  # per outbox entry: records per destination
+    topic: str = ""
+    poisoned: Poisoned = field(default_factory=Poisoned)  # stored by the next apply
     acknowledged: int = 0  # leading entries of `stored` whose outputs the broker has
 
     def number(self, output: Output) -> bytes:

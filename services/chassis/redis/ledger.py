@@ -78,7 +78,7 @@ class Ledger:
         waits = {answer[3][i].decode(): answer[3][i + 1].decode() for i in range(0, len(answer[3]), 2)}
         return Claim(
             slot, int(epoch), int(generation), int(position), int(tries), channels.seen, channels.base, answer[2],
-            waits, channels.extra,
+            waits, channels.extra, topic=topic, poisoned=channels.poisoned,
         )  # fmt: skip
 
     def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry:
@@ -108,7 +108,7 @@ class Ledger:
         """
         _refuse_uncertain(claim)
         trim, base = claim.take_trim()
-        channels = msgspec.msgpack.encode(Channels(seen, base, claim.extra))
+        channels = msgspec.msgpack.encode(Channels(seen, base, claim.extra, claim.poisoned))
         batch = f"{claim.epoch}.{claim.applied + 1}"
         slot = claim.slot
         head: list[bytes | str | int] = [

@@ -10,10 +10,11 @@ from typing import Protocol
 import msgspec
 
 from services.chassis.clock import Clock
-from services.chassis.errors import Fatal, Retriable
+from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.dead_letter import dead_letter
-from services.chassis.kafka.line import KILLS_UNTIL_POISON, POISON_SAMPLE, POISON_SHARE, SUSPICIOUS_CLAIMS
+from services.chassis.kafka.line import KILLS_UNTIL_POISON, SUSPICIOUS_CLAIMS
+from services.chassis.kafka.poison import judge
 from services.chassis.records import Decision, Entry
 from services.chassis.redis.claim import Claim
 from services.chassis.registry import Registry
@@ -54,7 +55,6 @@ class Archiver:
         self._ledger, self._clickhouse, self._decoders = ledger, clickhouse, decoders
         self._partitions, self._limits, self._metrics, self._clock = partitions, limits, metrics, clock
         self._registry = registry
-        self._recent: dict[str, tuple[int, int]] = {}
 
     def advance(self, line: Line) -> Entry | None:
         """Bring the line's next batch to its position; what is to be relayed, None when the line stands at a gap."""
@@ -69,13 +69,12 @@ class Archiver:
         fp("archive.after_position")
         self._report(line, batch)
         line.done(batch, time.monotonic())
-        self._watch_poison(line.topic, batch)
         return entry
 
     def _begin(self, line: Line) -> Batch | None:
         """Cut, decode, store the intent. A batch without rows needs none."""
         is_careful = self._is_careful(line)
-        batch = self._cut_carefully(line) if is_careful else line.cut(self._limits)
+        batch = self._cut_carefully(line) if is_careful else line.cut(self._limits, _allowed(line))
         if batch.gap is not None and batch.upto == line.claim.position:
             line.is_stopped = True
             self._metrics.gap(line.topic, line.claim.slot.partition, batch.gap, batch.seen)
@@ -84,6 +83,7 @@ class Archiver:
         if is_careful:
             self._try_each(line, batch)
         batch.decoded = decoder.decode(batch.taken)
+        batch.poisoned = judge(line.claim, batch.taken, len(batch.decoded.dead))
         if line.intent is not None:
             batch.was_tried = True
         elif batch.decoded.rows:
@@ -108,7 +108,9 @@ class Archiver:
     def _cut_carefully(self, line: Line) -> Batch:
         """A short batch; it ends with the record that has killed often enough to be known for it, if there is one."""
         killer = line.suspect
-        before = None if killer is None or killer.attempt < KILLS_UNTIL_POISON else killer.offset + 1
+        before = _allowed(line)
+        if killer is not None and killer.attempt >= KILLS_UNTIL_POISON:
+            before = min(killer.offset + 1, before or killer.offset + 1)
         return line.cut(Limits(CAREFUL_ROWS, self._limits.size_bytes), before)
 
     def _try_each(self, line: Line, batch: Batch) -> None:
@@ -145,11 +147,13 @@ class Archiver:
             dead_letter(record, SERVICE, reason, self._partitions, self._registry, now_ms)
             for record, reason in batch.decoded.dead
         ]
-        former, line.claim.extra = line.claim.extra, b""
+        claim = line.claim
+        former = claim.extra, claim.poisoned
+        claim.extra, claim.poisoned = b"", batch.poisoned
         try:
             return self._ledger.apply(line.claim, Decision(outputs=outputs), batch.seen, batch.upto, batch.log_ms)
         except Retriable:
-            line.claim.extra = former
+            claim.extra, claim.poisoned = former
             raise
 
     def _report(self, line: Line, batch: Batch) -> None:
@@ -168,16 +172,8 @@ class Archiver:
             dead=len(batch.decoded.dead), duplicates=read - len(batch.taken),
         )  # fmt: skip
 
-    def _watch_poison(self, topic: str, batch: Batch) -> None:
-        """Stop when most records cannot be read: then the program is wrong, not the records."""
-        assert batch.decoded is not None
-        read, dead = self._recent.get(topic, (0, 0))
-        read, dead = read + len(batch.taken), dead + len(batch.decoded.dead)
-        if read >= POISON_SAMPLE:
-            if dead > POISON_SHARE * read:
-                raise Fatal(
-                    f"archive: {dead} of the last {read} records of {topic} went to archive.dead. The line is stopped:"
-                    " look at them with `touchstream dead`, mend the program or the writer, start again."
-                )
-            read = dead = 0
-        self._recent[topic] = (read, dead)
+
+def _allowed(line: Line) -> int | None:
+    """The offset at which an operator's word on dead letters ends, while the line is below it: no batch lies across."""
+    allowed = line.claim.poisoned.allowed
+    return allowed if line.claim.position < allowed else None

@@ -13,7 +13,7 @@ import msgspec
 
 from services.chassis.ids import stable_id
 from services.chassis.records import Record
-from services.chassis.redis.claim import Claim, Verdict, accept
+from services.chassis.redis.claim import Claim, Poisoned, Verdict, accept
 from services.profile.archive.decode import Decoded
 
 
@@ -62,6 +62,7 @@ class Batch:
     decoded: Decoded | None = None
     # Whether an insert of it was begun before, by this process or by one that stored the intent.
     was_tried: bool = False
+    poisoned: Poisoned = field(default_factory=Poisoned)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from services.profile.archive.batches import NotInserted
 from services.profile.archive.core.rows import Rows
 from services.profile.archive.decode import Decoded
 from services.profile.archive.line import Limits
-from tests.unit.archive.archive_doubles import SLOT, TOPIC, Crash, MemoryClickhouse, Owner, Sent, event
+from tests.unit.archive.archive_doubles import AT, SLOT, TOPIC, Crash, MemoryClickhouse, Owner, Sent, event
 
 
 def fates(*given: str) -> MemoryClickhouse:
@@ -266,3 +266,15 @@ def test_tokens_of_two_lives_of_a_log_differ() -> None:
     other.line.log_key = "another cluster/topic"
     other.finish()
     assert len(clickhouse.tokens) == 2
+
+
+def test_too_many_unreadable_records_stop_the_line_before_anything_is_inserted_at_every_start() -> None:
+    server, clickhouse = FakeServer(), fates()
+    headers = [{"kind": b"event", "seq": b"0:%d" % number} for number in range(1, 301)]
+    log = [Record(TOPIC, 0, at, b"k", b"no avro", headers[at], AT) for at in range(300)]
+    for _ in range(30):
+        owner = Owner(log, server, clickhouse, Sent())
+        owner.read()
+        with pytest.raises(Fatal, match=r"archive: \d+ of the last .*dead allow --service archive"):
+            owner.finish()
+    assert 0 < position(server) < 200

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.kafka.line import Line
+from services.chassis.kafka.line import LedgerWorker, Line
+from services.chassis.kafka.poison import dead_in, judge
 from services.chassis.records import Decision, Entry, Output, Record
+from services.chassis.redis.amend import allow, look
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_ledger import FakeLedger
@@ -42,7 +44,9 @@ class Clerk:
                 self.poisoned[record.offset] = record.poison
             else:
                 self.trouble(record)
-        entry = self.ledger.apply(self.claim, Decision(outputs=self.outputs * len(records)), seen, position, log_ms)
+        decision = Decision(outputs=self.outputs * len(records))
+        self.claim.poisoned = judge(self.claim, records, dead_in(decision))
+        entry = self.ledger.apply(self.claim, decision, seen, position, log_ms)
         self.batches.append([record.offset for record in records])
         return entry
 
@@ -189,3 +193,72 @@ def test_a_few_dead_letters_do_not() -> None:
         clerk.outputs = [Output("line.dead", 0, b"k", b"v")] if start % 30 == 0 else []
         advance(line, ledger, records(*[None] * 10, start=start))
     assert line.claim.position == 1_000
+
+
+DEAD = [Output("line.dead", 0, b"k", b"v")]
+
+
+def test_the_batch_that_would_go_over_the_share_is_not_applied_at_the_next_start_either() -> None:
+    ledger = FakeLedger()
+    for _ in range(3):
+        line, clerk = claimed(ledger, outputs=DEAD)
+        with pytest.raises(Fatal, match="200 of the last 200 records of t partition 0"):
+            advance(line, ledger, records(*[None] * 200))
+        assert (clerk.batches, line.claim.position) == ([], 0)
+
+
+def test_being_started_again_and_again_passes_fewer_than_one_sample_in_all() -> None:
+    ledger = FakeLedger()
+    for _ in range(30):  # after a few the line is suspicious and works record by record
+        line, _ = claimed(ledger, outputs=DEAD)
+        with pytest.raises(Fatal):
+            advance(line, ledger, records(*[None] * 1_000))
+    assert line.claim.position == 199
+
+
+def test_starts_in_small_batches_pass_fewer_than_one_sample_in_all() -> None:
+    ledger, log, passed = FakeLedger(), records(*[None] * 1_000), 0
+    for _ in range(30):
+        line, clerk = claimed(ledger, outputs=DEAD)
+        with suppress(Fatal):
+            for _ in range(3):
+                advance(line, ledger, log[line.claim.position :][:10])
+        passed += sum(map(len, clerk.batches))
+    assert passed == 199
+
+
+def test_a_mended_program_goes_on_where_it_stopped() -> None:
+    ledger = FakeLedger()
+    line, _ = claimed(ledger, outputs=DEAD)
+    advance(line, ledger, records(*[None] * 190))
+    line, _ = claimed(ledger)
+    for start in range(190, 1_000, 10):
+        advance(line, ledger, records(*[None] * 10, start=start))
+    assert line.claim.position == 1_000
+    assert line.claim.poisoned.dead == 0
+
+
+def test_an_operator_allows_dead_letters_below_an_offset_and_not_one_further() -> None:
+    ledger = FakeLedger()
+    line, _ = claimed(ledger, outputs=DEAD)
+    log = records(*[None] * 1_000)
+    with pytest.raises(Fatal, match=r"dead allow --service line --topic t --partition 0 --to OFFSET"):
+        advance(line, ledger, log)
+    allow(ledger.client, look(ledger.client, Slot("line", 0), "t"), "cluster", "topic", 700)
+    line, clerk = claimed(ledger, outputs=DEAD)
+    with pytest.raises(Fatal, match="300 of the last 300"):
+        advance(line, ledger, log)
+    assert (line.claim.position, len(clerk.batches)) == (700, 1)
+
+
+def test_a_worker_judges_what_is_decided_before_it_is_applied() -> None:
+    class Gives:
+        def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision:
+            return Decision(outputs=DEAD * len(records))
+
+    ledger = FakeLedger()
+    claim = ledger.claim(Slot("line", 0), "t", "cluster", "topic", 0)
+    worker = LedgerWorker(claim, ledger, Gives(), "line")
+    with pytest.raises(Fatal, match="200 of the last 200"):
+        worker.step(records(*[None] * 200), {}, 200, 1, 1)
+    assert ledger.claim(Slot("line", 0), "t", "cluster", "topic", 0).position == 0
