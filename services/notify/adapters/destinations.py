@@ -7,8 +7,10 @@ start. They are SecretStr from there on, so that no print shows them.
 import dataclasses
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -52,6 +54,17 @@ def _rate(value: object) -> object:
     return int(found[1]), int(found[2]) * 1_000
 
 
+def _endpoint(value: str) -> str:
+    url = urlsplit(value)
+    try:
+        is_here = url.hostname == "localhost" or ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        is_here = False
+    if not url.hostname or url.scheme not in ("http", "https") or (url.scheme == "http" and not is_here):
+        raise ValueError("expected an https address: messages hold personal data (http only to this machine)")
+    return value
+
+
 def _from(value: str) -> str:
     address = value.rpartition("<")[2].rstrip(">").strip()
     if not is_mailbox(address) or "\n" in value or "\r" in value:
@@ -85,7 +98,7 @@ class WebhookConfig(_Base):
     """A signed HTTP endpoint."""
 
     channel: Literal["webhook"]
-    url: str = Field(pattern="^https?://")
+    url: Annotated[str, AfterValidator(_endpoint)]
     secret: Secret
 
 

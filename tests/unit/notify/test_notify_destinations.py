@@ -39,9 +39,21 @@ def test_the_shipped_file_with_test_mode_off_asks_for_every_secret_by_name(tmp_p
 
 
 @pytest.mark.parametrize(
+    "url", ["https://crm.example.com/x", "http://127.0.0.1:9/x", "http://[::1]/", "http://localhost/"]
+)
+def test_a_webhook_goes_over_https_or_stays_on_this_machine(tmp_path: Path, url: str) -> None:
+    assert "crm" in load(tmp_path, {"destinations": {"crm": {**CRM, "url": url}}}).by_name
+
+
+@pytest.mark.parametrize(
     ("document", "expected"),
     [
         ({"destinations": {"crm": {**CRM, "url": "ftp://x"}}}, "destinations.crm.url"),
+        (
+            {"destinations": {"crm": {**CRM, "url": "http://crm.example.com"}}},
+            "crm.url: Value error, expected an https",
+        ),
+        ({"destinations": {"crm": {**CRM, "url": "https://"}}}, "destinations.crm.url"),
         (
             {"destinations": {"crm": {**CRM, "secret": "hunter2"}}},
             "destinations.crm.secret: Value error, must read env:",
