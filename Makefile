@@ -9,7 +9,7 @@ STAMP := $(VENV)/.synced
 # Extra arguments of the command a target runs, e.g. make test ARGS="-k ledger", make demo ARGS="--seed 7".
 ARGS ?=
 
-# Fast first, so that a mistake shows early. tests/containers needs Docker; tests/chaos and tests/bench are no gates.
+# Fast first, so that a mistake shows early. tests/containers needs Docker; tests/bench is no gate.
 TIERS := unit property contract conformance regression gates integration e2e
 CHECKED := services cli deploy tests
 

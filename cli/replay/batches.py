@@ -10,7 +10,8 @@ from cli.replay.bind import Skip
 from cli.replay.files import Record
 from cli.replay.values import LineError, Row
 
-# ingest lists at most 1,000 verdicts in an answer: with more events in a body some refusals would have no reason.
+# An interruption repeats at most the batches under way: more lines repeat more, fewer cost a request and a look at the
+# journal each. BATCH_BYTES stays well below ingest's limit of an import (10 MiB as shipped).
 BATCH_LINES = 1_000
 BATCH_BYTES = 4 << 20
 BLANK = Skip("blank line")

@@ -13,9 +13,11 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from cli.docs import settings_classes
 from cli.markdown import FENCE
+from deploy.local.settings import LocalSettings
 from services.chassis.settings import SharedSettings, env_name
 
 REPO = Path(__file__).resolve().parents[2]
@@ -203,6 +205,22 @@ def test_the_commands_of_the_page_about_deploying_exist() -> None:
     assert command_problems(DEPLOY.read_text()) == []
     assert command_problems(DEPLOY.read_text().replace("logs --tail 50 identity", "logs --tail 50 identify")) != []
     assert command_problems(DEPLOY.read_text().replace("--profile board", "--profile bored")) != []
+
+
+def test_the_page_about_deploying_tells_commands_what_differs_from_the_local_stack() -> None:
+    compose = (REPO / "docker-compose.yml").read_text()
+    given = dict(re.findall(r"^  (TOUCHSTREAM_\w+): (?:\$\{\w+:-)?([^}\s]+)\}?$", compose, re.MULTILINE))
+    local = {env_name(LocalSettings, field): info.default for field, info in LocalSettings.model_fields.items()}
+    shown = {name: plain(value) for name, value in local.items()}
+    others = {name: value for name, value in given.items() if not name.endswith(("_URL", "_BOOTSTRAP"))}
+    differ = {f"`{name}={value}`" for name, value in others.items() if shown[name] != value}
+    assert len(differ) == 3
+    assert {text for text in differ if text not in DEPLOY.read_text()} == set()
+
+
+def plain(value: object) -> str:
+    """A default as it would be written into the environment."""
+    return str(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
 
 
 def test_the_runbook_of_a_gap_says_that_notify_goes_on() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 # Folders of tests/ that `make test` leaves out on purpose, each with its own way to be run.
-OWN_TARGET = {"containers", "chaos", "bench"}
+OWN_TARGET = {"containers", "bench"}
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.14")
 
 
@@ -111,6 +111,8 @@ def test_every_folder_of_tests_belongs_to_a_tier() -> None:
     folders = {path.parent.relative_to(REPO / "tests").parts[0] for path in (REPO / "tests").rglob("test_*.py")}
     assert folders <= tiers | OWN_TARGET
     assert not tiers & OWN_TARGET
+    named = set(re.findall(r"\btests/(\w+)", (REPO / "Makefile").read_text()))
+    assert {name for name in named if not (REPO / "tests" / name).is_dir()} == set()
 
 
 def test_no_test_stands_outside_a_folder() -> None:
