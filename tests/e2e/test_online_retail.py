@@ -1,7 +1,8 @@
-"""Real data through `touchstream replay`: every order line of Online Retail is an event, refused or explained.
+"""Order lines of a shop's history through `touchstream replay`: every line is an event, refused or explained.
 
-The data are not part of the repository: a folder `../shared/data` beside it, or the one TOUCHSTREAM_TEST_DATA names. By
-default the first 40,000 lines are taken; TOUCHSTREAM_TEST_FULL_DATA=1 takes all 541,909 and checks the known totals.
+The lines are made here, in the columns of UCI Online Retail and with its oddities. TOUCHSTREAM_TEST_DATA names a
+folder that holds the real file, online_retail/online_retail.csv.gz: then all its 541,909 lines are sent instead, and
+their known totals checked.
 """
 
 import csv
@@ -9,22 +10,22 @@ import gzip
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from deploy.local.settings import ROOT
 from tests.e2e.conftest import RunningStack
 
 pytestmark = pytest.mark.timeout(3_600)
-FOLDER = Path(os.environ.get("TOUCHSTREAM_TEST_DATA", ROOT.parent / "shared" / "data"))
-DATA = FOLDER / "online_retail" / "online_retail.csv.gz"
-IS_FULL = os.environ.get("TOUCHSTREAM_TEST_FULL_DATA", "") == "1"
-LINES = 541_909 if IS_FULL else 40_000
+FOLDER = os.environ.get("TOUCHSTREAM_TEST_DATA", "")
+IS_REAL = bool(FOLDER)
+LINES = 541_909 if IS_REAL else 3_000
 MAPPING = "deploy/config/mappings/online_retail.yaml"
 OURS = "event_id LIKE 'online-retail-%'"
 
@@ -65,24 +66,64 @@ class Books:
         ]
 
 
+COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+PRICES = ("0.001", "0.55", "1.25", "2.95", "7.65", "165")
+
+
+def made_lines() -> Iterator[dict[str, str]]:
+    """Invoices of several lines: sales, cancellations, no customer, stock movements, free items, bookkeeping."""
+    random, at = Random(20_101_201), datetime(2010, 12, 1, 8, 26)
+    number, lines = 536_365, 0
+    while lines < LINES:
+        number, at = number + 1, at + timedelta(minutes=random.randint(1, 600))
+        kind = random.choices(("sale", "refund", "stock", "free", "bookkeeping"), (80, 8, 5, 4, 3))[0]
+        customer = (
+            "" if kind in ("stock", "bookkeeping") or random.random() < 0.2 else str(random.randint(12_346, 12_600))
+        )
+        prefix = {"refund": "C", "bookkeeping": "A"}.get(kind, "")
+        for _ in range(min(1 if kind == "bookkeeping" else random.randint(1, 8), LINES - lines)):
+            lines += 1
+            quantity = random.randint(1, 48) * (-1 if kind == "refund" else 1)
+            price = "0" if kind in ("stock", "free") else random.choice(PRICES)
+            yield {
+                "InvoiceNo": f"{prefix}{number}", "StockCode": f"{random.randint(10_000, 90_000)}",
+                "Description": random.choice(("WHITE HANGING HEART T-LIGHT HOLDER", 'SET OF 3 "RETRO" TINS, BLUE', "")),
+                "Quantity": str(quantity), "InvoiceDate": at.strftime("%Y-%m-%d %H:%M:%S"), "UnitPrice": price,
+                "CustomerID": customer, "Country": random.choice(("United Kingdom", "EIRE")),
+            }  # fmt: skip
+
+
+def real_file(folder: str) -> Path:
+    """The real file below the folder that somebody named; fails when it is not there."""
+    path = Path(folder) / "online_retail" / "online_retail.csv.gz"
+    if not path.exists():
+        pytest.fail(f"TOUCHSTREAM_TEST_DATA={folder}: {path} is not there")
+    return path
+
+
+def test_a_folder_that_was_named_and_has_no_data_fails(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="is not there"):
+        real_file(str(tmp_path / "nowhere"))
+
+
 @pytest.fixture(scope="module")
 def retail(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Books]:
     """The file to replay, and its books."""
-    if not DATA.exists():
-        reason = (
-            f"{DATA} is not there: put the data beside the repository or name their folder in TOUCHSTREAM_TEST_DATA"
-        )
-        print(reason)
-        pytest.skip(reason)
-    path, books = DATA, Books()
-    if not IS_FULL:
-        path = tmp_path_factory.mktemp("retail") / "online_retail.csv"
-        with gzip.open(DATA, "rt", encoding="utf-8", newline="") as lines:
-            path.write_text("".join(islice(lines, LINES + 1)), encoding="utf-8")
-    open_text = gzip.open if IS_FULL else open
-    with open_text(path, "rt", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+    books = Books()
+    if IS_REAL:
+        path = real_file(FOLDER)
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                books.add(row)
+        return path, books
+    path = tmp_path_factory.mktemp("retail") / "online_retail.csv"
+    with path.open("w", encoding="utf-8", newline="") as made:
+        writer = csv.DictWriter(made, COLUMNS)
+        writer.writeheader()
+        for row in made_lines():
+            writer.writerow(row)
             books.add(row)
+    assert set(books.others) == {"bookkeeping", "stock", "free", "identifier_missing"}
     return path, books
 
 
@@ -122,7 +163,7 @@ def test_every_line_is_accounted_for_and_the_totals_are_known(
     assert running_stack.query("SELECT sum(copies) + sum(repeats) FROM duplicates_daily") == [(0,)]
     # Imported history fires nothing.
     assert running_stack.query(f"SELECT count() FROM triggers WHERE {OURS}") == [(0,)]
-    if IS_FULL:
+    if IS_REAL:
         name, lines, buyers, invoices, pence, _ = totals(running_stack)[0]
         assert (name, lines, buyers, invoices, pence) == ("Order Completed", 397_884, 4_338, 18_532, 891_140_790)
 
