@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.chassis.clock import Clock
-from services.chassis.errors import Retriable
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.poison import dead_in, judge
@@ -137,7 +137,7 @@ class Line:
             record.poison = f"processing it ended the process {attempts - 1} times"
         try:
             entry = self._step(records, now_ms)
-        except Retriable:
+        except (Retriable, Fatal):  # a stop on purpose is no sign of guilt either
             ledger.acquit(self.claim, record.offset)
             raise
         ledger.acquit(self.claim, record.offset)

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from services.chassis.clock import Clock
-from services.chassis.errors import Retriable
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.kafka.line import KILLS_UNTIL_POISON, SUSPICIOUS_CLAIMS
@@ -83,7 +83,12 @@ class Archiver:
         if is_careful:
             self._try_each(line, batch)
         batch.decoded = decoder.decode(batch.taken)
-        batch.poisoned = judge(line.claim, batch.taken, len(batch.decoded.dead))
+        try:
+            batch.poisoned = judge(line.claim, batch.taken, len(batch.decoded.dead))
+        except Fatal:
+            if is_careful:  # decoding did not end the process: nobody is to be blamed for this stop
+                self._ledger.save_extra(line.claim, b"", line.claim.seen, line.claim.position)
+            raise
         if line.intent is not None:
             batch.was_tried = True
         elif batch.decoded.rows:

@@ -278,3 +278,4 @@ def test_too_many_unreadable_records_stop_the_line_before_anything_is_inserted_a
         with pytest.raises(Fatal, match=r"archive: \d+ of the last .*dead allow --service archive"):
             owner.finish()
     assert 0 < position(server) < 200
+    assert not Owner(log, server, clickhouse, Sent()).line.suspect

@@ -214,6 +214,9 @@ def test_being_started_again_and_again_passes_fewer_than_one_sample_in_all() -> 
         with pytest.raises(Fatal):
             advance(line, ledger, records(*[None] * 1_000))
     assert line.claim.position == 199
+    line, clerk = claimed(ledger)
+    advance(line, ledger, records(*[None] * 1_000))
+    assert (line.claim.position, clerk.poisoned) == (1_000, {})
 
 
 def test_starts_in_small_batches_pass_fewer_than_one_sample_in_all() -> None:
