@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from rich.table import Table
 
@@ -11,7 +12,7 @@ from cli.bench.watch import Sample, Usage
 MIB = 1_048_576
 LAGGING = ("identity", "profile", "rules", "archive")
 ROWS = 12
-# Flat: lag grew by less than a second of traffic in the second half of the sending; memory by less than a tenth.
+# Flat: from one third of the sending to the next, lag grew by less than a second of traffic, memory by less than 10 %.
 FLAT_LAG_S = 1.0
 FLAT_MEMORY = 1.1
 
@@ -54,18 +55,20 @@ def lag_table(samples: list[Sample], started_s: float) -> Table:
 
 
 def steadiness(samples: list[Sample], sent: Sent, rate: int) -> list[str]:
-    """Lag and memory at the end of the sending against its middle."""
-    during = [sample for sample in samples if sent.started_s <= sample.at_s <= sent.ended_s]
-    if len(during) < 2:
+    """Lag and memory in the last third of the sending against the third before: medians, a batch comes and goes."""
+    third_s = (sent.ended_s - sent.started_s) / 3
+    thirds = [
+        [s for s in samples if sent.started_s + n * third_s < s.at_s <= sent.started_s + (n + 1) * third_s]
+        for n in (1, 2)
+    ]
+    if not all(thirds):
         return ["lag and memory: too short a run to say whether they were flat"]
-    middle_s = (sent.started_s + sent.ended_s) / 2
-    middle, last = min(during[:-1], key=lambda sample: abs(sample.at_s - middle_s)), during[-1]
-    lags = [sum(sample.lag.values()) for sample in (middle, last)]
-    memory = [_memory(sample) for sample in (middle, last)]
+    lags = [median(sum(sample.lag.values()) for sample in third) for third in thirds]
+    memory = [median(_memory(sample) for sample in third) for third in thirds]
     return [
-        f"lag at the middle of the sending {lags[0]:,} records, at its end {lags[1]:,}: "
+        f"lag in the second third of the sending {lags[0]:,.0f} records, in the last {lags[1]:,.0f}: "
         + ("flat" if lags[1] - lags[0] <= rate * FLAT_LAG_S else "it grew, this rate is not sustained"),
-        f"memory at the middle of the sending {memory[0]:,} MiB, at its end {memory[1]:,} MiB: "
+        f"memory in the second third of the sending {memory[0]:,.0f} MiB, in the last {memory[1]:,.0f} MiB: "
         + ("flat" if memory[1] <= memory[0] * FLAT_MEMORY else "it grew"),
     ]
 

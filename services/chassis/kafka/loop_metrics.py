@@ -13,6 +13,7 @@ class LoopMetrics:
 
     def __init__(self, service: str, health: Health) -> None:
         self.health = health
+        health.set("kafka", False, "no partitions assigned yet")  # other components may speak before the first round
         self.log = get_logger()
         self.limited = limited(self.log)
         self.records: Counter = metrics.counter(service, "records", "records taken from input topics", ["topic"])

@@ -212,9 +212,10 @@ def samples(*seen: tuple[float, int, int]) -> list[Sample]:
 
 def test_lag_and_memory_are_told_as_figures_with_a_word() -> None:
     sent = Sent(started_s=0, ended_s=12)
-    assert steadiness(samples((6, 100, 500), (12, 900, 510), (15, 0, 900)), sent, 1_000) == [
-        "lag at the middle of the sending 100 records, at its end 900: flat",
-        "memory at the middle of the sending 500 MiB, at its end 510 MiB: flat",
+    seen = samples((3, 9_000, 9), (5, 90, 500), (6, 100, 500), (7, 9_000, 900), (12, 900, 510), (15, 0, 900))
+    assert steadiness(seen, sent, 1_000) == [
+        "lag in the second third of the sending 100 records, in the last 900: flat",
+        "memory in the second third of the sending 500 MiB, in the last 510 MiB: flat",
     ]
     grown = steadiness(samples((6, 100, 500), (12, 5_000, 600)), sent, 1_000)
     assert ["grew" in line for line in grown] == [True, True]
