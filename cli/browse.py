@@ -3,7 +3,7 @@
 import base64
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
@@ -20,6 +20,8 @@ T = TypeVar("T")
 # Records read at a time from one partition; a record has up to 2 MB.
 CHUNK = 3_000
 SHOWN = 20
+MIN_ID_CHARS = 6
+ID_CHARS = 12
 console = Console(highlight=False)
 if not console.is_terminal:
     console.width = 160
@@ -86,6 +88,24 @@ def answering() -> Iterator[None]:
         yield
     except (SettingsError, Fatal, Retriable, Poison) as error:
         give_up(str(error))
+
+
+def by_beginning(
+    found: Sequence[T], ids: Sequence[str], id_of: Callable[[T], str], what: str, count: Callable[[list[T]], int] = len
+) -> list[T]:
+    """Those whose ids begin with the given texts, all without any; gives up when a text does not name just one.
+
+    `count` says how many a text names.
+    """
+    if not ids:
+        return list(found)
+    chosen = []
+    for given in ids:
+        fits = [one for one in found if id_of(one).startswith(given)]
+        if len(given) < MIN_ID_CHARS or count(fits) != 1:
+            give_up(f"--id {given}: {len(fits)} {what} begin like this; give {MIN_ID_CHARS} characters or more of one")
+        chosen.append(fits[0])
+    return chosen
 
 
 def give_up(text: str) -> NoReturn:

@@ -10,7 +10,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.browse import SHOWN, answering, console, give_up, in_json, iso, last_of, preview, records_of
+from cli.browse import (
+    ID_CHARS,
+    SHOWN,
+    answering,
+    by_beginning,
+    console,
+    in_json,
+    iso,
+    last_of,
+    preview,
+    records_of,
+)
 from cli.dead_plan import TOUCHPOINTS, Anew, Back, Letter, Refused, plan
 from cli.publish import partitions_of, publish
 from cli.resent import ResentJournal, Sent, open_resent
@@ -23,8 +34,6 @@ from services.chassis.settings import SharedSettings, load_settings
 from services.chassis.topics import load_topics
 
 SUFFIX = ".dead"
-MIN_ID_CHARS = 6
-ID_CHARS = 12
 PRODUCED = "produced"
 
 app = typer.Typer(help="Records that a service gave up, with their bytes; `resend` puts them back where it is safe.")
@@ -89,7 +98,7 @@ def resend(
         counts: Counter[str] = Counter()
         outputs: dict[str, Output] = {}
         refused = 0
-        for letter in _chosen(found, ids or []):
+        for letter in by_beginning(found, ids or [], lambda one: one.id, "letters"):
             if resent.get(letter.id) is not None and not again:
                 counts["were sent again before (--again sends them once more)"] += 1
                 continue
@@ -132,18 +141,6 @@ def _touchpoint(letter: Letter, settings: SharedSettings) -> Mapping[str, Any] |
         return Codec("touchpoint", open_registry(settings.schema_registry_url)).decode(letter.value)
     except Poison:
         return None
-
-
-def _chosen(found: list[Letter], ids: Sequence[str]) -> list[Letter]:
-    if not ids:
-        return found
-    chosen = []
-    for given in ids:
-        fits = [one for one in found if one.id.startswith(given)]
-        if len(given) < MIN_ID_CHARS or len(fits) != 1:
-            give_up(f"--id {given}: {len(fits)} letters begin like this; give {MIN_ID_CHARS} characters or more of one")
-        chosen.append(fits[0])
-    return chosen
 
 
 def _as_json(one: Letter, sent: Sent | None) -> dict[str, Any]:

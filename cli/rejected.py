@@ -10,7 +10,19 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.browse import SHOWN, answering, complaints, console, give_up, in_json, iso, last_of, preview, records_of
+from cli.browse import (
+    ID_CHARS,
+    SHOWN,
+    answering,
+    by_beginning,
+    complaints,
+    console,
+    in_json,
+    iso,
+    last_of,
+    preview,
+    records_of,
+)
 from cli.mend import Edit, MendError, Ready, make_ready, parse_edit
 from cli.resent import ResentJournal, Sent, open_resent
 from cli.send_again import SendAgain, source_of_key
@@ -20,8 +32,6 @@ from services.chassis.registry import open_registry
 from services.chassis.settings import SharedSettings, load_settings
 
 TOPIC = "touchpoints.rejected"
-MIN_ID_CHARS = 6
-ID_CHARS = 12
 # What the reasons of a cut body say (ingest keeps 900,000 bytes at most): sending a part of it is no use.
 CUT = "bytes are kept"
 
@@ -167,15 +177,8 @@ def _edits(texts: Sequence[str]) -> list[Edit]:
 
 
 def _chosen(found: list[Rejected], ids: Sequence[str]) -> list[Rejected]:
-    if not ids:
-        return found
-    chosen = []
-    for given in ids:
-        fits = [one for one in found if one.id.startswith(given)]
-        if len(given) < MIN_ID_CHARS or len({one.id for one in fits}) != 1:
-            give_up(f"--id {given}: {len(fits)} events begin like this; give {MIN_ID_CHARS} characters or more of one")
-        chosen.append(fits[0])
-    return chosen
+    # A request that was repeated may have left the same refused event twice.
+    return by_beginning(found, ids, lambda one: one.id, "events", lambda fits: len({one.id for one in fits}))
 
 
 def _fits(one: Rejected, source: str, reason: str) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from services.chassis.ids import stable_id
 from services.chassis.records import Record
-from services.chassis.redis.claim import Claim, Poisoned, Verdict, accept
+from services.chassis.redis.claim import Claim, Poisoned, Verdict, accept, number_of
 from services.profile.archive.decode import Decoded
 
 
@@ -137,9 +137,10 @@ class Line:
                 break
             size += len(record.value or b"")
             verdict = accept(seen, record)
-            if verdict is Verdict.GAP and self.is_compacted:
+            numbered = number_of(record) if verdict is Verdict.GAP and self.is_compacted else None
+            if numbered is not None:
                 # Compaction removed what a newer snapshot replaced: a hole here is no loss.
-                seen[_source(record)] = _number(record)
+                seen[numbered[0]] = numbered[1]
             elif verdict is Verdict.GAP:
                 batch.gap = record
                 break
@@ -168,11 +169,3 @@ class Line:
         self.size_bytes = sum(len(record.value or b"") for record in self.records)
         self.since_s = now_s
         self.intent, self.suspect, self.batch = None, None, None
-
-
-def _source(record: Record) -> str:
-    return record.headers["seq"].decode().partition(":")[0]
-
-
-def _number(record: Record) -> int:
-    return int(record.headers["seq"].decode().partition(":")[2])
