@@ -75,6 +75,22 @@ class Proxy:
         """Connections stay and are accepted, nothing goes through. What is held comes late, after heal()."""
         self._do(self._half_open())
 
+    def hold_requests(self, containing: bytes = b"") -> None:
+        """Pieces of requests in which these bytes are found wait for release_requests() or heal(), those behind too."""
+        self._do(self._hold_requests(containing))
+
+    def release_requests(self) -> None:
+        """Requests that were held go on."""
+        self._do(self._set(self._trouble.asking))
+
+    def hold_answers(self) -> None:
+        """Requests go through, answers wait: for drop_held(), or for heal(), which delivers them late."""
+        self._do(self._hold_answers())
+
+    def drop_held(self) -> None:
+        """Reset all connections, with the answers they hold; those to come are answered."""
+        self._do(self._drop_held())
+
     def heal(self) -> None:
         """No fault any more, those that have not struck included; what was held goes on."""
         self._do(self._heal())
@@ -125,9 +141,24 @@ class Proxy:
     async def _half_open(self) -> None:
         self._trouble.open.clear()
 
+    async def _hold_requests(self, containing: bytes) -> None:
+        self._trouble.held_request = containing
+        self._trouble.asking.clear()
+
+    async def _set(self, gate: asyncio.Event) -> None:
+        gate.set()
+
+    async def _hold_answers(self) -> None:
+        self._trouble.answering.clear()
+
+    async def _drop_held(self) -> None:
+        await self._reset_all()
+        self._trouble.answering.set()
+
     async def _heal(self) -> None:
         was_cut, self._trouble.faults = self._trouble.faults.is_cut, Faults()
-        self._trouble.open.set()
+        for gate in (self._trouble.open, self._trouble.asking, self._trouble.answering):
+            gate.set()
         if was_cut:
             for port in self._routes:
                 await self._listen(port)
@@ -143,7 +174,7 @@ class Proxy:
         wire = Wire(self._trouble, (reader, writer), self._new_answers())
         self._wires.add(wire)
         try:
-            await self._trouble.passage()
+            await self._trouble.passage(is_up=True)
             await wire.run(target)
         except* ConnectionRefusedError:
             self._trouble.counters.refused += 1

@@ -16,7 +16,7 @@ class Counters:
     answers_dropped: int = 0
     requests_torn: int = 0
     delayed: int = 0  # pieces of traffic
-    held: int = 0  # pieces of traffic and new connections that met a half-open link
+    held: int = 0  # pieces of traffic and new connections that had to wait for heal() or release
     bytes_up: int = 0
     bytes_down: int = 0
 
@@ -41,12 +41,25 @@ class Trouble:
         self.faults, self.counters = Faults(), Counters()
         self.open = asyncio.Event()  # clear while half open
         self.open.set()
+        self.answering = asyncio.Event()  # clear while answers are held
+        self.answering.set()
+        self.asking = asyncio.Event()  # clear while requests that contain `held_request` are held
+        self.asking.set()
+        self.held_request = b""
 
-    async def passage(self) -> None:
-        """Returns when the link lets traffic through."""
-        if not self.open.is_set():
-            self.counters.held += 1
-            await self.open.wait()
+    async def passage(self, is_up: bool, chunk: bytes = b"") -> None:
+        """Returns when the link lets a piece of traffic through that way."""
+        gates = [self.open]
+        if not is_up:
+            gates.append(self.answering)
+        elif not self.asking.is_set() and self.held_request in chunk:
+            gates.append(self.asking)
+        if all(gate.is_set() for gate in gates):
+            return
+        self.counters.held += 1
+        while not all(gate.is_set() for gate in gates):
+            for gate in gates:
+                await gate.wait()
 
     def delay_s(self) -> float:
         """By how much the next piece is late."""

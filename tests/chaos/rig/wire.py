@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,14 +14,12 @@ UNDER_WAY = 256
 
 End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Pieces = asyncio.Queue[tuple[float, bytes]]
-# A piece of traffic → how much of it goes on, and whether the connection ends right behind it.
-Gate = Callable[[bytes], tuple[bytes, bool]]
 
 
 class Link(Protocol):
     """What a wire asks the proxy for each piece of its traffic."""
 
-    async def passage(self) -> None: ...
+    async def passage(self, is_up: bool, chunk: bytes = b"") -> None: ...
     def delay_s(self) -> float: ...
     def pass_up(self, chunk: bytes) -> tuple[bytes, bool]: ...
     def pass_down(self, chunk: bytes, begun: list[tuple[int, int]]) -> tuple[bytes, bool]: ...
@@ -53,9 +50,9 @@ class Wire:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(self.client[0], up))
-                tasks.create_task(self._send(up, target[1], self._to_target))
+                tasks.create_task(self._send(up, target[1], is_up=True))
                 tasks.create_task(self._read(target[0], down))
-                tasks.create_task(self._send(down, self.client[1], self._to_client))
+                tasks.create_task(self._send(down, self.client[1], is_up=False))
         finally:
             reset(target[1])
 
@@ -74,13 +71,14 @@ class Wire:
             if not chunk:
                 return
 
-    async def _send(self, pieces: Pieces, sink: asyncio.StreamWriter, gate: Gate) -> None:
+    async def _send(self, pieces: Pieces, sink: asyncio.StreamWriter, is_up: bool) -> None:
+        gate = self._to_target if is_up else self._to_client
         now_s = asyncio.get_running_loop().time
         while True:
             due_s, chunk = await pieces.get()
             if due_s > now_s():
                 await asyncio.sleep(due_s - now_s())
-            await self.link.passage()
+            await self.link.passage(is_up, chunk)
             if not chunk:
                 sink.write_eof()
                 return
@@ -90,6 +88,8 @@ class Wire:
                 await sink.drain()
             if is_last:
                 raise ConnectionResetError("ended by the proxy")
+
+    # A piece of traffic → how much of it goes on, and whether the connection ends right behind it.
 
     def _to_target(self, chunk: bytes) -> tuple[bytes, bool]:
         self.answers.asked(chunk)

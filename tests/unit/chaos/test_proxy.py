@@ -173,6 +173,27 @@ def test_a_half_open_link_is_deaf_and_delivers_late(proxy: Proxy, server: Server
     assert proxy.counters.held >= 2
 
 
+def test_answers_are_held_while_requests_go_through(proxy: Proxy, server: Server) -> None:
+    client = Client(proxy.port, timeout_s=0.2)
+    proxy.hold_answers()
+    with pytest.raises(TimeoutError):
+        client.ask(b"one")
+    assert server.did == [b"one"]
+    proxy.heal()
+    assert client.answer() == b"did one"
+
+
+def test_held_answers_can_be_lost_for_good(proxy: Proxy, server: Server) -> None:
+    client = Client(proxy.port)
+    proxy.hold_answers()
+    client.socket.sendall(b"one\n")
+    wait_for(lambda: server.did == [b"one"], "the request arrives")
+    proxy.drop_held()
+    with pytest.raises(ConnectionResetError):
+        client.answer()
+    assert Client(proxy.port).ask(b"two") == b"did two"
+
+
 def test_heal_takes_back_what_has_not_struck(proxy: Proxy) -> None:
     proxy.drop_answer(1)
     proxy.reset_in(1)
