@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 # Extra arguments of the command a target runs, e.g. make test ARGS="-k ledger", make demo ARGS="--seed 7".
 ARGS ?=
+# make kafka BROKERS=3: three copies of every record, two of them before it counts as written.
+BROKERS ?= 1
 
 # Fast first, so that a mistake shows early. tests/containers needs Docker; tests/bench is no gate.
 TIERS := unit property contract conformance regression gates integration e2e
@@ -41,8 +43,8 @@ bench: $(STAMP) ## measure throughput, latency and the cost of each stage
 	@$(BIN)/touchstream bench $(ARGS)
 
 .PHONY: kafka
-kafka: ## run Apache Kafka without Docker (Java 17, Maven), in the foreground
-	@deploy/kafka/run
+kafka: $(STAMP) ## run Apache Kafka without Docker (Java 17, Maven), one broker or BROKERS=3, in the foreground
+	@$(BIN)/python -m deploy.kafka --brokers $(BROKERS)
 
 .PHONY: test
 test: $(STAMP) ## run the tests, fast ones first
