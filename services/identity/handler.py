@@ -60,7 +60,8 @@ class Writer:
 
         `records` by rel; `decoded`: their touchpoints, as far as they have been read before.
         """
-        _, acts = d.parse_decisions(blob)
+        batch, acts = d.parse_batch(blob)
+        order = [("batch", batch.header)] if batch.number else []
         touchpoints = {} if decoded is None else decoded
         out: list[Output] = []
         for act in acts:
@@ -68,17 +69,21 @@ class Writer:
             if isinstance(act, d.Event):
                 key, partition = self._customer(act.customer)
                 source = b"%d.%d.%d" % (generation, record.partition, record.offset)
-                headers = [_EVENT, ("n", b"%d" % act.n), ("node", self._node(act.node)), ("src", source)]
+                headers = [_EVENT, ("n", b"%d" % act.n), ("node", self._node(act.node)), ("src", source), *order]
                 out.append(Output(RESOLVED, partition, key, record.value, headers))
             elif isinstance(act, d.Poisoned):
                 error = record.poison or "cannot be read"
-                out.append(dead_letter(record, SERVICE, error, self._partitions, self._registry, now_ms))
+                letter = dead_letter(record, SERVICE, error, self._partitions, self._registry, now_ms)
+                letter.headers += order
+                out.append(letter)
             else:
                 place = f"{generation}.{record.partition}.{record.offset}"
                 touchpoint = touchpoints.get(act.rel)
                 if touchpoint is None:
                     touchpoint = touchpoints[act.rel] = self.touchpoint.decode(record.value)
-                out.append(self._other(act, touchpoint, place))
+                other = self._other(act, touchpoint, place)
+                other.headers += order
+                out.append(other)
         return out
 
     def _other(self, act: d.Give | d.Take | d.Erase | d.Change, touchpoint: Json, place: str) -> Output:

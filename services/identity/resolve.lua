@@ -10,10 +10,11 @@
 --        <tag>:c:<customer>    >I4 n  I8 age  I2 count, identifiers (17 bytes each), edges
 --        edge: >I2 a  I2 b (places in the list of identifiers, a < b)  I2 partition  I6 offset of the touchpoint
 --        <tag>:b:<identifier>  how often it founded a customer after the first time
---        <tag>:counters        g (order of changes), created (births)
+--        <tag>:counters        g (order of changes), created (births), batches (that decided something, over all partitions)
 --        <tag>:seen            numbers of the message-id buckets; <tag>:seen:<bucket> the ids
--- Answer: {status, decisions, duplicates dropped, erased dropped}; decisions = cmsgpack {position, events, others}: events is a run of
---   >I4 rel c16 customer I4 n c17 node; others are lists whose first element is rel; see services/identity/core/decisions.py.
+-- Answer: {status, decisions, duplicates dropped, erased dropped}; decisions = cmsgpack {position, events, others, batch,
+--   next position}: events is a run of >I4 rel c16 customer I4 n c17 node; others are lists whose first element is rel;
+--   batch: number in the order in which the graph decided; see services/identity/core/decisions.py.
 local why = refused(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 if why == 'ALREADY' then
   local stored = redis.call('HGET', KEYS[1], 'has_entry') == '1' and redis.call('LINDEX', KEYS[2], -1) or ''
@@ -82,9 +83,8 @@ for i = 1, #ids_list do
   if not ident[ids_list[i]] then strangers[#strangers + 1] = ids_list[i] end
 end
 local births_before = load(tag .. ':b:', strangers)
-local counters = redis.call('HMGET', tag .. ':counters', 'g', 'created')
-local g, created = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
-local g_before, created_before = g, created
+local counters = redis.call('HMGET', tag .. ':counters', 'g', 'created', 'batches')
+local g, created, batches = tonumber(counters[1] or 0), tonumber(counters[2] or 0), tonumber(counters[3] or 0)
 
 -- message ids seen inside the window, by bucket of log time
 local seen_at, buckets = {}, {}
@@ -421,7 +421,8 @@ end
 -- A script is not undone when a command fails: everything is packed before the first write.
 local entry = ''
 if #out > 0 or #others > 0 then
-  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others})
+  batches = batches + 1
+  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others, batches, tonumber(ARGV[4])})
 end
 local sets, dels = {}, {}
 local function set(key, value)
@@ -440,8 +441,8 @@ for bucket, list in pairs(seen_new) do
   chunked('SADD', tag .. ':seen:' .. bucket, list, 1)
   if not buckets[bucket] then redis.call('SADD', tag .. ':seen', bucket) end
 end
-if g_before ~= g or created_before ~= created then
-  redis.call('HSET', tag .. ':counters', 'g', g, 'created', created)
+if entry ~= '' then
+  redis.call('HSET', tag .. ':counters', 'g', g, 'created', created, 'batches', batches)
 end
 commit(KEYS[1], KEYS[2], ARGV[2], ARGV[4], ARGV[6], tonumber(ARGV[5]), entry, ARGV[8],
   'has_entry', entry ~= '' and '1' or '0')

@@ -77,10 +77,40 @@ class Poisoned(msgspec.Struct, frozen=True, gc=False):
 Act = Event | Give | Take | Erase | Change | Poisoned
 
 
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Touchpoints `first` to `upto` - 1 of a partition, the number-th batch in which the graph decided something.
+
+    Numbers count over all partitions: they are the order in which a rebuild must ask the graph again. 0: stored by a
+    release that did not count.
+    """
+
+    first: int
+    upto: int
+    number: int
+
+    @property
+    def header(self) -> bytes:
+        """The header `batch` of everything that the batch produced."""
+        return b"%d.%d.%d" % (self.number, self.first, self.upto)
+
+
+def parse_header(raw: bytes) -> Batch:
+    """The inverse of Batch.header. Raises ValueError."""
+    number, first, upto = raw.split(b".")
+    return Batch(int(first), int(upto), int(number))
+
+
+def parse_batch(blob: bytes) -> tuple[Batch, list[Act]]:
+    """(which batch it was, acts in the order in which they must be produced)."""
+    position, events, others, *counted = msgpack.unpackb(blob, raw=True, strict_map_key=False)
+    number, upto = counted or (0, position)
+    return Batch(position, upto, number), list(_merge(events, others))
+
+
 def parse_decisions(blob: bytes) -> tuple[int, list[Act]]:
     """(position of the batch, acts in the order in which they must be produced)."""
-    position, events, others = msgpack.unpackb(blob, raw=True, strict_map_key=False)
-    return position, list(_merge(events, others))
+    batch, acts = parse_batch(blob)
+    return batch.first, acts
 
 
 def _merge(events: bytes, others: list[list[Any]]) -> Iterator[Act]:

@@ -104,3 +104,13 @@ def test_decisions_come_in_the_order_of_the_touchpoints_an_event_last() -> None:
 def test_a_batch_may_decide_events_only_or_nothing_else() -> None:
     assert d.parse_decisions(blob([(0, A, 1, X)], [])) == (40, [d.Event(0, A, 1, X)])
     assert d.parse_decisions(msgpack.packb([7, b"", [[0, "P"]]])) == (7, [d.Poisoned(0)])
+
+
+def test_decisions_name_their_batch_in_the_order_of_all_partitions() -> None:
+    batch, acts = d.parse_batch(msgpack.packb([40, b"", [[0, "P"]], 7, 43]))
+    assert (batch, acts) == (d.Batch(first=40, upto=43, number=7), [d.Poisoned(0)])
+    assert d.parse_header(batch.header) == batch
+
+
+def test_decisions_of_a_release_that_did_not_count_have_no_number() -> None:
+    assert d.parse_batch(msgpack.packb([40, b"", [[0, "P"]]]))[0] == d.Batch(40, 40, 0)
