@@ -28,6 +28,8 @@ RECORD_OF = {
     "triggers": "trigger",
     "deliveries": "delivery",
 }
+# Codes of kinds in the graph (tests/chaos/config/identity.yaml).
+KINDS = {1: "user_id", 5: "email", 7: "device_id", 8: "anonymous_id"}
 _IN_ONE = 1_000
 
 
@@ -45,6 +47,7 @@ class Observation:
     deliveries: list[Row] = field(default_factory=list)
     duplicates: list[Row] = field(default_factory=list)
     graph: dict[str, str] = field(default_factory=dict)
+    identifiers: dict[str, str] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
 
 
@@ -145,6 +148,10 @@ def read_house(house: House, prefix: str, seen: Observation) -> None:
         ),
     )
     seen.customers = {row["customer_id"]: row for row in found}
+    owned = house.rows_of(
+        ids, lambda names: f"SELECT node, customer_id FROM identifiers WHERE customer_id IN ({names})"
+    )
+    seen.identifiers = {row["node"]: row["customer_id"] for row in owned}
     seen.triggers = house.rows(
         f"SELECT trigger_id, rule, event_id FROM triggers_raw WHERE startsWith(event_id, '{prefix}')"
     )
@@ -156,7 +163,7 @@ def read_house(house: House, prefix: str, seen: Observation) -> None:
 
 
 def read_graph(client: "redis.Redis", customers: Iterable[str]) -> dict[str, str]:
-    """Node in hex (kind code, digest) → customer id, of these customers as far as the graph has them."""
+    """Node text → customer id, of these customers as far as the graph has them."""
     names = sorted(set(customers))
     pipe = client.pipeline(transaction=False)
     for name in names:
@@ -167,5 +174,6 @@ def read_graph(client: "redis.Redis", customers: Iterable[str]) -> dict[str, str
             continue
         (count,) = struct.unpack_from(">H", raw, 12)
         for i in range(count):
-            found[raw[14 + 17 * i : 31 + 17 * i].hex()] = name
+            at = 14 + 17 * i
+            found[f"{KINDS[raw[at]]}:{raw[at + 1 : at + 17].hex()}"] = name
     return found

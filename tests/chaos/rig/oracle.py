@@ -190,16 +190,15 @@ class Oracle:
 
     @cached_property
     def _expected(self) -> dict[frozenset[str], Row]:
-        """Nodes → what the customer should say of itself."""
+        """Nodes that have events → what their customer should say of itself. Customers without events are counted."""
         of: dict[str, list[Message]] = {}
-        components = self._model.customers()
-        for one in components:
+        for one in self._model.customers():
             events: list[Message] = []
-            for identifier in one:
-                of[identifier] = events
+            of |= {identifier: events for identifier in one}
         for message in self._counted:
             of[message.primary].append(message)
-        return {frozenset(map(node_text, one)): _summary(of[next(iter(one))]) for one in components}
+        groups = {id(events): events for events in of.values() if events}.values()
+        return {frozenset(node_text(message.primary) for message in events): _summary(events) for events in groups}
 
     def _customers(self) -> Iterator[str]:
         """Nodes, counts, purchases, money, times and traits of every customer, in ClickHouse."""
@@ -217,7 +216,7 @@ class Oracle:
     def _compare(self, where: str, found: dict[str, tuple[frozenset[str], Row]]) -> Iterator[str]:
         for customer in self._live ^ found.keys():
             yield f"{where}: customer {customer} " + ("is missing" if customer in self._live else "has ended")
-        by_nodes = {nodes: (customer, said) for customer, (nodes, said) in found.items()}
+        by_nodes = {nodes: (customer, said) for customer, (nodes, said) in found.items() if nodes}
         for nodes, wanted in self._expected.items():
             customer, said = by_nodes.get(nodes, ("", {}))
             if not customer:
@@ -230,16 +229,19 @@ class Oracle:
             yield f"{where}: customer {by_nodes[nodes][0]} with {sorted(nodes)[:4]} should not exist"
 
     def _graph(self) -> Iterator[str]:
-        """The graph in Redis has the same customers with the same nodes."""
-        found: defaultdict[str, set[str]] = defaultdict(set)
-        for node, customer in self._seen.graph.items():
-            found[customer].add(node[2:])
-        for customer in self._live ^ found.keys():
-            yield f"graph: customer {customer} " + ("is missing" if customer in self._live else "has ended")
-        for customer, nodes in found.items():
-            table = self._seen.customers.get(customer, {"nodes": []})["nodes"]
-            if nodes != {node.partition(":")[2] for node in table}:
-                yield f"graph: customer {customer} has other nodes than its table"
+        """The graph in Redis and the table of identifiers have every customer with all its identifiers."""
+        wanted = {frozenset(map(node_text, one)) for one in self._model.customers()}
+        for where, owners in (("graph", self._seen.graph), ("identifiers", self._seen.identifiers)):
+            found: defaultdict[str, set[str]] = defaultdict(set)
+            for node, customer in owners.items():
+                found[customer].add(node)
+            for customer in self._live ^ found.keys():
+                yield f"{where}: customer {customer} " + ("is missing" if customer in self._live else "has ended")
+            groups = {frozenset(nodes) for nodes in found.values()}
+            for nodes in groups ^ wanted:
+                yield f"{where}: {sorted(nodes)[:4]} ({len(nodes)}) " + (
+                    "are one customer and should not be" if nodes in groups else "should be one customer"
+                )
 
     # -- triggers -----------------------------------------------------------------------------------------------------
     def _triggers(self) -> Iterator[str]:
