@@ -10,11 +10,13 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from cli.markdown import command_problems, link_problems, markdown_files
+from services.chassis import failpoints
 from services.chassis.settings import SharedSettings, env_name
 
 ROOT = Path(__file__).resolve().parents[1]
 # `<!-- settings -->` stands for the service whose folder the README is in, `<!-- settings archive -->` for another one.
 BLOCK = re.compile(r"(<!-- settings ?([a-z]*) -->\n).*?(<!-- /settings -->)", re.DOTALL)
+FAILPOINTS = re.compile(r"(<!-- failpoints -->\n).*?(<!-- /failpoints -->)", re.DOTALL)
 # Those of the tests (TOUCHSTREAM_TEST_…) are read by no settings class.
 VARIABLE = re.compile(r"\bTOUCHSTREAM_(?!TEST_)[A-Z0-9_]*[A-Z0-9]\b(?![_*<{…])")
 
@@ -59,9 +61,19 @@ def _default(value: object) -> str:
 
 
 def with_tables(path: Path, text: str) -> str:
-    """The text of a Markdown file with every settings block as the code says it. KeyError: no such service."""
+    """The text of a Markdown file with every generated block as the code says it. KeyError: no such service."""
     classes = settings_classes() if BLOCK.search(text) else {}
-    return BLOCK.sub(lambda m: m[1] + settings_table(classes[m[2] or path.parent.name]) + m[3], text)
+    text = BLOCK.sub(lambda m: m[1] + settings_table(classes[m[2] or path.parent.name]) + m[3], text)
+    return FAILPOINTS.sub(lambda m: m[1] + failpoint_table() + m[2], text)
+
+
+def failpoint_table() -> str:
+    """Every failpoint as a Markdown table, in the catalogue's order."""
+    rows = [
+        f"| `{point.step}` | {', '.join(point.services)} | {point.moment} | {point.text} |"
+        for point in failpoints.catalogue()
+    ]
+    return "\n".join(["| step | of | when | what stands there |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def variable_problems(root: Path) -> list[str]:
@@ -75,14 +87,14 @@ def variable_problems(root: Path) -> list[str]:
 
 
 def table_problems(root: Path) -> list[str]:
-    """Settings blocks that differ from the code."""
+    """Generated blocks that differ from the code."""
     problems = []
     for path in markdown_files(root):
         text = path.read_text()
         try:
             if with_tables(path, text) != text:
                 problems.append(
-                    f"{path.relative_to(root)}: settings table is out of date; run: touchstream docs update"
+                    f"{path.relative_to(root)}: a generated table is out of date; run: touchstream docs update"
                 )
         except KeyError as error:
             problems.append(f"{path.relative_to(root)}: no service has settings named {error}")
@@ -100,7 +112,7 @@ def settings(service: Annotated[str, typer.Argument(help="ingest, identity, …,
 
 @app.command()
 def update() -> None:
-    """Rewrite every settings block in the Markdown files."""
+    """Rewrite every generated table in the Markdown files."""
     for path in markdown_files(ROOT):
         text = path.read_text()
         if (new := with_tables(path, text)) != text:
@@ -110,7 +122,7 @@ def update() -> None:
 
 @app.command()
 def check(root: Annotated[Path, typer.Option(help="the tree to check")] = ROOT) -> None:
-    """Fail when a link, a command or a settings table in a Markdown file is wrong."""
+    """Fail when a link, a command or a generated table in a Markdown file is wrong."""
     problems = [*link_problems(root), *command_problems(root), *variable_problems(root), *table_problems(root)]
     for problem in problems:
         print(problem)

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp
 
 Row = dict[str, Any]
 
@@ -92,7 +93,9 @@ class Clickhouse:
     def query_rows(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """All rows, each column name → value. `{name:Type}` in sql is bound by the server from params."""
         try:
+            fp("before_clickhouse_query", HTTPError)
             result = self._connected().query(sql, parameters=dict(params or {}))
+            fp("after_clickhouse_query", HTTPError)
             return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
         except (ClickHouseError, HTTPError, OSError) as error:
             raise self._judged("query", sql, error) from error
@@ -125,8 +128,10 @@ class Clickhouse:
         if token is not None:
             settings |= {"insert_deduplicate": 1, "insert_deduplication_token": token}
         try:
+            fp("before_clickhouse_insert", HTTPError)
             body = serialise(self._context(table, tuple(columns)), column_data)
             self._connected().raw_insert("", insert_block=body, settings=settings)  # the statement leads the body
+            fp("after_clickhouse_insert", HTTPError)
         except (ClickHouseError, HTTPError, OSError) as error:
             self._contexts.clear()  # the table may have changed under us
             raise self._judged("insert into", table, error) from error
@@ -135,7 +140,9 @@ class Clickhouse:
     def command(self, sql: str, params: Mapping[str, object] | None = None) -> None:
         """Run a statement that returns nothing (DDL)."""
         try:
+            fp("before_clickhouse_command", HTTPError)
             self._connected().command(sql, parameters=dict(params or {}))
+            fp("after_clickhouse_command", HTTPError)
         except (ClickHouseError, HTTPError, OSError) as error:
             raise self._judged("command", sql, error) from error
 

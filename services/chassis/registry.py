@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from services.chassis.errors import Fatal, Poison, Retriable
+from services.chassis.failpoints import fp
 from services.chassis.schemas import FIRST_COMMITTED_ID, SCHEMAS, Schema, published
 
 # A registry that does not answer in this time is treated as down; longer only delays the start or the retry.
@@ -107,7 +108,10 @@ class ConfluentRegistry:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
-            return request()
+            fp("before_registry")
+            answer = request()
+            fp("after_registry")
+            return answer
         except SchemaRegistryError as error:
             if error.http_status_code == NOT_FOUND:
                 return None

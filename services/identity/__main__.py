@@ -28,7 +28,7 @@ def main(stop: Stop) -> None:
     """Run identity until stop is set."""
     settings = load_settings(IdentitySettings)
     configure_logs(SERVICE, settings.log_level)
-    failpoints.configure(settings.failpoints)
+    failpoints.configure(settings.failpoints, SERVICE)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
     redis_client = durable_client(settings.redis_url, settings.relaxed_durability)

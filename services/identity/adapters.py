@@ -8,6 +8,7 @@ import msgpack
 import yaml
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp
 from services.chassis.ids import digest, uuid_text
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import RedisError, sync_client
@@ -89,7 +90,9 @@ class Graph:
     def newest_log_ms(self, partitions: int) -> int:
         """The newest log time any partition has worked off; 0 before the first."""
         try:
+            fp("before_log_times", RedisError)
             found = [self._ledger.client.hget(Slot(SERVICE, p, True).ledger, "log_ms") for p in range(partitions)]
+            fp("after_log_times", RedisError)
         except RedisError as error:
             raise Retriable(f"log times of identity's ledgers: {error}") from error
         return max((int(value) for value in found if value is not None), default=0)
@@ -98,7 +101,9 @@ class Graph:
         """Drop message-id buckets that the slowest partition has left behind; returns how many."""
         ledgers = [Slot(SERVICE, p, True).ledger for p in range(partitions)]
         try:
+            fp("before_purge", RedisError)
             count = int(self._purge(keys=[], args=[TAG, self._policy.window_ms, self._policy.bucket_ms, *ledgers]))
+            fp("after_purge", RedisError)
         except RedisError as error:
             raise Retriable(f"purge of message ids: {error}") from error
         metrics.PURGED.inc(count)

@@ -7,7 +7,6 @@ from typing import Any
 from services.chassis.avro import Codec
 from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Poison
-from services.chassis.failpoints import fp
 from services.chassis.ids import partition_of, uuid_text
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.kafka.poison import judge
@@ -149,9 +148,7 @@ class IdentityWorker:
             by_rel[rel] = record
             packed.append(self._ask(record, rel, decoded).pack(rel, record.log_ms))
         self._claim.poisoned = judge(self._claim, records, sum(1 for record in records if record.poison))
-        fp("identity.before_apply")
         blob = self._graph.resolve(self._claim, b"".join(packed), seen, position, log_ms)
-        fp("identity.after_apply")
         generation = self._claim.generation
         entry = Entry(self._writer.outputs(blob, by_rel, generation, now_ms, decoded) if blob else [])
         if blob:

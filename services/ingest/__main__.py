@@ -23,7 +23,7 @@ def main(stop: Stop) -> None:
     """Read settings and keys, serve until told to stop."""
     settings = load_settings(IngestSettings)
     configure_logs("ingest", settings.log_level)
-    failpoints.configure(settings.failpoints)
+    failpoints.configure(settings.failpoints, "ingest")
     keyring = load_keyring(settings.write_keys)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)

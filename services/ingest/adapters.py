@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from services.chassis.errors import Fatal
+from services.chassis.failpoints import fp
 from services.chassis.kafka import client, offsets
 from services.ingest.metrics import PRODUCE_SECONDS, UNACKNOWLEDGED
 
@@ -128,9 +129,11 @@ class KafkaPublisher:
         self._unacknowledged += len(messages)
         produce, on_delivery, done = self._producer.produce, receipt.on_delivery, 0
         try:
+            fp("before_produce", client.KafkaException)
             for topic, partition, key, value in messages:
                 produce(topic, value, key, partition, on_delivery)
                 done += 1
+            fp("after_produce", client.KafkaException)
         except (BufferError, client.KafkaException) as error:
             receipt.fail(f"the producer took {done} of {len(messages)} messages: {error}")
             receipt.forget(len(messages) - done)
@@ -166,8 +169,12 @@ class KafkaPublisher:
 
     def _poll(self) -> None:
         self._is_polling = False
-        self._producer.poll(0)
-        self._poll_soon(POLL_INTERVAL_S)
+        try:
+            fp("before_poll")
+            self._producer.poll(0)
+            fp("after_poll")
+        finally:  # whatever a report came to: without the next look, nobody would hear of the others
+            self._poll_soon(POLL_INTERVAL_S)
 
     async def close(self, deadline_s: float) -> int:
         """Wait for what is under way, at most deadline_s; returns how many messages were given up (their senders had

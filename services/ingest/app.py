@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.chassis.failpoints import fp_async
 from services.chassis.logs import get_logger, limited
 from services.ingest.endpoints import ANSWER_CODES, ENDPOINTS, Endpoint
 from services.ingest.handler import Collector
@@ -122,8 +123,10 @@ def _wanted(scope: Scope) -> dict[bytes, str]:
 async def _send(answer: Answer, send: Send) -> None:
     headers = [_JSON, (b"content-length", b"%d" % len(answer.body))]
     headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+    await fp_async("before_answer")
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+    await fp_async("after_answer")
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ import time
 
 from services.chassis.clock import Clock
 from services.chassis.errors import Fatal
+from services.chassis.failpoints import fp_async
 from services.ingest.adapters import NotStored, Outgoing, Publisher
 from services.ingest.core.envelope import Body, Message, decode_message
 from services.ingest.core.keys import Keyring, key_of_header
@@ -65,10 +66,12 @@ class Collector:
     async def _collect(self, call: Call, hold: Hold) -> Answer:
         if self.refusal:
             raise Refusal(answer_error(503, self.refusal, retry_s=RETRY_AFTER_S))
+        await fp_async("before_body")
         source = self._source_of_head(call)
         received_at = self._clock()
         try:
             raw = await read_body(call, self._settings, hold)
+            await fp_async("after_body")
             body = split_body(call, raw, self._settings, hold)
             source = source or self._source_of_body(body)
             self._limit_rate(source, len(body.events))
@@ -164,5 +167,6 @@ class Collector:
         try:
             async with asyncio.timeout(self._settings.ack_timeout_ms / 1000):
                 await stored
+            await fp_async("after_ack", NotStored)
         except (TimeoutError, NotStored) as error:
             raise Refusal(answer_error(503, "broker_unavailable", retry_s=RETRY_AFTER_S)) from error

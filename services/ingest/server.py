@@ -10,6 +10,7 @@ import uvicorn
 from services.chassis.avro import Codec
 from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp, fp_async
 from services.chassis.health import Health
 from services.chassis.logs import get_logger
 from services.chassis.registry import open_registry
@@ -50,12 +51,14 @@ async def serve(
     collector = Collector(settings, keyring, publisher, encoder, now_ms)
     # The tables of regions take a third of a second to build; the first customer with a city must not wait for it.
     await asyncio.to_thread(find_city, "")
+    fp("before_listen", OSError)
     bound = socket.create_server((settings.host, settings.port), backlog=2048, reuse_port=False)
     server = _Server(_config(build_app(collector, settings), settings))
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     logger = get_logger()
     logger.info("http.listening", host=settings.host, port=bound.getsockname()[1])
     listening(bound.getsockname()[1])
+    fp("after_listen", OSError)
     try:
         await _open(collector, encoder, settings, health, stop)
         await _watch(publisher, health, stop, serving)
@@ -64,7 +67,9 @@ async def serve(
         health.set("http", False, "stopping")
         server.should_exit = True
         await serving
+        await fp_async("before_drain")
         given_up = await publisher.close(settings.drain_timeout_ms / 1000)
+        await fp_async("after_drain")
         logger.info("http.stopped", unacknowledged=given_up)
 
 

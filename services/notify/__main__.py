@@ -23,7 +23,7 @@ def main(stop: Stop) -> None:
     """Run until stop is set."""
     settings = load_settings(NotifySettings)
     configure_logs("notify", settings.log_level)
-    failpoints.configure(settings.failpoints)
+    failpoints.configure(settings.failpoints, "notify")
     destinations = load_destinations(settings.destinations, os.environ)
     health, sink = Health(), SinkStore(settings.sink_size, now_ms)
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)

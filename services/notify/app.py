@@ -13,6 +13,7 @@ from yarl import URL
 
 from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal
+from services.chassis.failpoints import fp_async
 from services.chassis.health import Health
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Output, Record
@@ -95,7 +96,9 @@ class Stream:
             await notifier.stop(self._settings.stop_timeout_s)
             starting.cancel()
             left_s = max(LEAVE_S, ends_at - time.monotonic())
+            await fp_async("before_leave")
             await asyncio.wait([starting, asyncio.ensure_future(self.app.stop())], timeout=left_s)
+            await fp_async("after_leave")
             get_logger().info("stream.stopped")
 
     def _observe(self) -> None:

@@ -9,7 +9,7 @@
   gauge and /readyz say what it was meant to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import aiokafka  # type: ignore[import-untyped]
@@ -18,6 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, ProducerClosed  # typ
 from faust.transport.drivers import aiokafka as driver
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp_async
 from services.chassis.records import Output
 
 
@@ -35,6 +36,33 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.app.fetch_wait_ms  # type: ignore[attr-defined]
         return consumer
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group."""
+        await fp_async("before_subscribe", KafkaError)
+        await super().subscribe(topics)
+        await fp_async("after_subscribe", KafkaError)
+
+    async def seek_to_committed(self) -> Any:
+        """Where to read on, of every partition."""
+        await fp_async("before_seek", KafkaError)
+        offsets = await super().seek_to_committed()
+        await fp_async("after_seek", KafkaError)
+        return offsets
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """What has been fetched."""
+        await fp_async("before_poll", KafkaError)
+        found = await super().getmany(active_partitions, timeout)
+        await fp_async("after_poll", KafkaError)
+        return found
+
+    async def commit(self, offsets: Any) -> bool:
+        """Whether the group has the offsets."""
+        await fp_async("before_commit", KafkaError)
+        is_done: bool = await super().commit(offsets)
+        await fp_async("after_commit", KafkaError)
+        return is_done
 
 
 class _Consumer(driver.Consumer):
@@ -82,8 +110,11 @@ class _Producer(driver.Producer):
         if count == 0:
             raise Fatal(f"a record of {len(outputs[0].value or b'')} bytes for {topic} does not fit into any batch")
         try:
+            await fp_async("before_batch", KafkaError)
             future = await producer.send_batch(batch, topic, partition=partition)
+            await fp_async("after_batch", KafkaError)
             await future
+            await fp_async("after_batch_ack", KafkaError)
         except ProducerClosed as error:
             raise Fatal(f"producing to {topic}/{partition}: the producer has ended: {error!r}") from error
         except KafkaError as error:

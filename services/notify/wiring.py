@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from services.chassis.avro import Codec
 from services.chassis.clock import now_ms
+from services.chassis.errors import Retriable
+from services.chassis.failpoints import fp_async
 from services.chassis.health import Health
 from services.chassis.records import Output
 from services.chassis.registry import open_registry
@@ -70,6 +72,8 @@ def limits_of(item: Destination, settings: NotifySettings) -> Limits:
 
 def _dead_letters(publisher: Publisher) -> Callable[[Output], Awaitable[None]]:
     async def publish(output: Output) -> None:
+        await fp_async("before_dead_letter", Retriable)
         await publisher.publish(output.topic, output.partition, [output])
+        await fp_async("after_dead_letter", Retriable)
 
     return publish

@@ -28,7 +28,7 @@ def main(stop: Stop) -> None:
     """Run profile until stop is set."""
     settings = load_settings(ProfileSettings)
     configure_logs(SERVICE, settings.log_level)
-    failpoints.configure(settings.failpoints)
+    failpoints.configure(settings.failpoints, SERVICE)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
     redis_client = durable_client(settings.redis_url, settings.relaxed_durability)
@@ -44,7 +44,7 @@ def main(stop: Stop) -> None:
             claim.slot, ledger, claim.waits, config, settings.partitions, thresholds.current, settings.cache_customers,
             registry,
         )  # fmt: skip
-        return LedgerWorker(claim, ledger, handler, SERVICE, Sweep(claim.slot, ledger, thresholds.current).some)
+        return LedgerWorker(claim, ledger, handler, Sweep(claim.slot, ledger, thresholds.current).some)
 
     thresholds.start()
     loop_config = LoopConfig(SERVICE, TOPIC, batch_max=settings.batch_max)

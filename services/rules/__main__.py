@@ -21,7 +21,7 @@ def main(stop: Stop) -> None:
     """Run rules until stop is set."""
     settings = load_settings(RulesSettings)
     configure_logs(SERVICE, settings.log_level)
-    failpoints.configure(settings.failpoints)
+    failpoints.configure(settings.failpoints, SERVICE)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
     try:

@@ -9,6 +9,7 @@ import msgspec
 
 from services.chassis.avro import Codec
 from services.chassis.errors import Fatal, Poison
+from services.chassis.failpoints import fp
 from services.chassis.health import Health
 from services.chassis.ids import partition_of, stable_id
 from services.chassis.logs import get_logger
@@ -33,7 +34,10 @@ def rule_files(folder: Path) -> list[Path]:
 
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Path → content of every rule file. Raises OSError."""
-    return {str(path): path.read_bytes() for path in rule_files(folder)}
+    fp("before_rules_read", OSError)
+    found = {str(path): path.read_bytes() for path in rule_files(folder)}
+    fp("after_rules_read", OSError)
+    return found
 
 
 def fingerprint(folder: Path) -> Fingerprint:

@@ -22,7 +22,8 @@ PLANTS = [
     ("```\n$ .venv/bin/touchstream docs check --roof .  # comment\n```", "no option --roof"),
     ("run `uv run touchstream docs chekc`", "no command chekc"),
     ("set `TOUCHSTREAM_REDIS_URI`", "no setting TOUCHSTREAM_REDIS_URI"),
-    ("<!-- settings shared -->\n| stale |\n<!-- /settings -->", "settings table is out of date"),
+    ("<!-- settings shared -->\n| stale |\n<!-- /settings -->", "a generated table is out of date"),
+    ("<!-- failpoints -->\n| stale |\n<!-- /failpoints -->", "a generated table is out of date"),
     ("<!-- settings coffee -->\n<!-- /settings -->", "no service has settings named 'coffee'"),
 ]
 

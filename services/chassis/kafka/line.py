@@ -7,7 +7,6 @@ from typing import Protocol
 
 from services.chassis.clock import Clock
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.failpoints import fp
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.poison import dead_in, judge
 from services.chassis.records import Decision, Entry, Record, unpack_entry
@@ -51,13 +50,12 @@ class LedgerWorker:
     """A Worker for services whose decisions are made in Python and applied by apply.lua (profile, rules)."""
 
     def __init__(
-        self, claim: Claim, ledger: LedgerPort, handler: PartitionHandler, service: str,
+        self, claim: Claim, ledger: LedgerPort, handler: PartitionHandler,
         more_ticks: Callable[[], list[str]] | None = None,
     ) -> None:  # fmt: skip
         """`more_ticks`: members to be looked at although no timer is due (profile, when thresholds are new)."""
         self._claim, self._ledger, self._handler = claim, ledger, handler
         self._more_ticks = more_ticks
-        self._points = (f"{service}.before_apply", f"{service}.after_apply")
         self._next_due_s = 0.0
 
     def step(
@@ -74,10 +72,7 @@ class LedgerWorker:
                 return None
             decision = Decision()
         self._claim.poisoned = judge(self._claim, records, dead_in(decision))
-        fp(self._points[0])
-        entry = self._ledger.apply(self._claim, decision, seen, position, log_ms)
-        fp(self._points[1])
-        return entry
+        return self._ledger.apply(self._claim, decision, seen, position, log_ms)
 
     def _ticks(self, now_ms: int) -> list[str]:
         if time.monotonic() < self._next_due_s:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Fenced, Retriable
-from services.chassis.failpoints import fp
 from services.chassis.health import Health
 from services.chassis.kafka import client, offsets
 from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
@@ -139,9 +138,7 @@ class Loop:
         self.metrics.log.info("batch.done", records=taken, outputs=sent, ms=round(elapsed * 1000, 1))
 
     def _send(self, work: Work) -> int:
-        fp(f"{self.config.service}.before_relay")
         self.relay.send(work)
-        fp(f"{self.config.service}.after_relay")
         for _, entry in work:
             if entry.late_deletes:
                 self.ledger.delete(entry.late_deletes)
@@ -211,6 +208,6 @@ def run_loop(config: LoopConfig, settings: SharedSettings, factory: HandlerFacto
     ledger = Ledger(durable_client(settings.redis_url, settings.relaxed_durability))
 
     def open_worker(claim: Claim) -> Worker:
-        return LedgerWorker(claim, ledger, factory(claim.slot, ledger, claim.waits), config.service)
+        return LedgerWorker(claim, ledger, factory(claim.slot, ledger, claim.waits))
 
     Loop(config, settings, ledger, open_worker, metrics).run(stop)

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp
 from services.chassis.kafka.client import TRUNCATED, to_record
 from services.chassis.records import Record
 
@@ -31,12 +32,14 @@ def log_identity(bootstrap: str, topics: Iterable[str]) -> tuple[str, dict[str, 
     """(cluster id, topic name → topic id). Raises Retriable when unreachable, Fatal when a topic is missing."""
     admin, names = _admin(bootstrap), list(topics)
     try:
+        fp("before_log_identity", KafkaException)
         metadata = admin.list_topics(timeout=ASK_TIMEOUT_S)
         missing = [name for name in names if name not in metadata.topics]
         if missing:
             raise Fatal(f"topics {missing} do not exist on {bootstrap}: create them with `touchstream setup`")
         found = admin.describe_topics(TopicCollection(names), request_timeout=ASK_TIMEOUT_S)
         ids = {name: str(future.result().topic_id) for name, future in found.items()}
+        fp("after_log_identity", KafkaException)
     except KafkaException as error:
         raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
     return str(metadata.cluster_id), ids
@@ -47,7 +50,9 @@ def topic_configs(bootstrap: str, topics: Iterable[str]) -> dict[str, dict[str, 
     admin, resources = _admin(bootstrap), [ConfigResource(ResourceType.TOPIC, name) for name in topics]
     found: dict[str, dict[str, str | None]] = {}
     try:
+        fp("before_topic_configs", KafkaException)
         answers = admin.describe_configs(resources, request_timeout=ASK_TIMEOUT_S)
+        fp("after_topic_configs", KafkaException)
     except KafkaException as error:
         raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
     for resource, future in answers.items():
@@ -66,6 +71,13 @@ def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], 
     What ListOffsets says is only where the reading begins: Tansu answers the last batch's first offset + 1. The end of
     a fetch is the truth on every broker. Raises Retriable when it does not come within ASK_TIMEOUT_S.
     """
+    fp("before_end_offsets", Retriable)
+    ends = _ends(bootstrap, topics)
+    fp("after_end_offsets", Retriable)
+    return ends
+
+
+def _ends(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     listed = _offsets(bootstrap, topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]
     ends = {place: 0 for place, offset in listed.items() if offset == 0}
     left = {place: offset for place, offset in listed.items() if offset > 0}
@@ -98,7 +110,10 @@ def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], 
 
 def first_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """(topic, partition) → the oldest offset that retention has left."""
-    return _offsets(bootstrap, topics, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    fp("before_first_offsets", Retriable)
+    firsts = _offsets(bootstrap, topics, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    fp("after_first_offsets", Retriable)
+    return firsts
 
 
 def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
@@ -147,6 +162,7 @@ def read_range(bootstrap: str, topic: str, partition: int, first: int, last: int
     )
     records: list[Record] = []
     try:
+        fp("before_read_back", Retriable)
         reader.assign([TopicPartition(topic, partition, first)])
         deadline = time.monotonic() + ASK_TIMEOUT_S
         while not records or records[-1].offset < last:
@@ -158,6 +174,7 @@ def read_range(bootstrap: str, topic: str, partition: int, first: int, last: int
                     raise Fatal(f"{topic} partition {partition}: offsets {first} to {last} are gone ({error})")
             if time.monotonic() > deadline:
                 raise Retriable(f"{topic} partition {partition}: offsets {first} to {last} could not be read in time")
+        fp("after_read_back", Retriable)
     finally:
         reader.close()
     return [record for record in records if record.offset <= last]

@@ -111,12 +111,13 @@ class Owned:
         topic, partition = place
         slot = Slot(self.service, partition, self.shared_slot)
         claim = self.ledger.claim(slot, topic, self.log.cluster_id, self.log.topic_id, self.log.firsts.get(place, 0))
-        fp(f"{self.service}.after_claim")
         worker = self.open_worker(claim)
         if claim.unsent:
+            fp("before_restore", Retriable)
             entries = worker.restore(claim.unsent)
             claim.restored(entries)
             self.send([(claim, entry) for entry in entries])
+            fp("after_restore", Retriable)
         self.metrics.log.info(
             "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
             unsent=len(claim.unsent), tries=claim.tries,

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from services.chassis.errors import Fatal
+from services.chassis.failpoints import fp
 from services.chassis.kafka import client
 from services.chassis.records import Record
 
@@ -39,27 +40,35 @@ class Reader:
             on_assign([(part.topic, part.partition) for part in parts])
 
         def revoked(consumer: Any, parts: list[TopicPartition]) -> None:
+            fp("before_revoke", KafkaException)
             on_revoke([(part.topic, part.partition) for part in parts])
             self._consumer.unassign()
+            fp("after_revoke", KafkaException)
 
+        fp("before_subscribe", KafkaException)
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+        fp("after_subscribe", KafkaException)
 
     def start(self, offsets: Mapping[Place, int]) -> None:
         """Read exactly these places from these offsets; replaces what was read before, nothing is paused afterwards."""
         places = [TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()]
+        fp("before_assign", KafkaException)
         self._consumer.assign(places)
         self._starts += 1
         # The client keeps a partition's pause across assignments.
         self._consumer.resume(places)
+        fp("after_assign", KafkaException)
 
     def read(self, most: int, timeout_s: float) -> dict[Place, list[Record]]:
         """What has arrived, at most `most` records; waits up to timeout_s for the first. Raises Fatal (see _refuse)."""
+        fp("before_poll", KafkaException)
         messages = self._consumer.consume(1, timeout_s)
         if messages:
             before = self._starts
             more = self._consumer.consume(most - 1, self._gather_s)
             # Started anew inside the second call: everything is read again from the positions named there.
             messages = messages + more if self._starts == before else more
+            fp("after_poll", KafkaException)
         found: dict[Place, list[Record]] = {}
         for message in messages:
             if message.error() is not None:
@@ -99,14 +108,18 @@ class Reader:
     def publish(self, offsets: Mapping[Place, int]) -> str:
         """Commit positions to the group, for dashboards only; returns why it failed, empty when it was sent."""
         try:
+            fp("before_commit", KafkaException)
             self._consumer.commit(
                 offsets=[TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()],
                 asynchronous=True,
             )
+            fp("after_commit", KafkaException)
         except KafkaException as error:
             return str(error)
         return ""
 
     def close(self) -> None:
         """Leave the group; blocks until the broker knows or the client gives up."""
+        fp("before_leave", KafkaException)
         self._consumer.close()
+        fp("after_leave", KafkaException)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.chassis.errors import Retriable
+from services.chassis.failpoints import fp
 from services.chassis.records import Entry
 from services.chassis.redis.claim import Claim
 
@@ -26,13 +27,17 @@ class Relay:
     def send(self, work: list[tuple[Claim, Entry]]) -> None:
         """Produce all outputs and return when the broker has acknowledged them; marks the claims. Raises Retriable."""
         try:
+            fp("before_relay", KafkaException)
             self._produce(work)
+            fp("after_produce", KafkaException)
             self._flush()
+            fp("after_flush", KafkaException)
         except (KafkaException, BufferError, Retriable) as error:
             self.discard()
             raise Retriable(f"relay failed, nothing after it is sent: {error}") from error
         for claim, _ in work:
             claim.acknowledge()
+        fp("after_relay", Retriable)
 
     def _produce(self, work: list[tuple[Claim, Entry]]) -> None:
         producer = self._ready()
@@ -80,6 +85,8 @@ class Relay:
     def discard(self) -> None:
         """Purge everything unsent and in flight, and forget the producer."""
         if self._producer is not None:
+            fp("before_discard")
             self._producer.purge(in_queue=True, in_flight=True, blocking=True)
             self._producer.flush(1.0)
             self._producer = None
+            fp("after_discard")

@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp
 from services.chassis.logs import get_logger
 
 # Long enough for a script over a batch of 5,000 (50 ms measured) behind other partitions' batches and an fsync;
@@ -51,7 +52,9 @@ def assert_durable(client: "redis.Redis", relaxed: bool) -> list[str]:
     """
     wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
     try:
+        fp("before_check_redis", RedisError)
         found = {name: _config(client, name) for name in wanted}
+        fp("after_check_redis", RedisError)
     except RedisError as error:
         raise Retriable(f"Redis does not answer CONFIG GET: {error}") from error
     wrong = [f"{name} is {found[name]!r}, must be {value!r}" for name, value in wanted.items() if found[name] != value]

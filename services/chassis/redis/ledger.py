@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import RedisError
 
 from services.chassis.errors import Fatal, Fenced, Retriable
+from services.chassis.failpoints import fp
 from services.chassis.records import Decision, Entry, pack_entry
 from services.chassis.redis.claim import Channels, Claim
 from services.chassis.redis.slots import Slot
@@ -61,8 +62,11 @@ class Ledger:
         `start` is where a ledger that does not exist yet begins (the log's first offset).
         """
         try:
+            fp("before_claim", RedisError)
             self.client.sadd(REGISTRY_KEY, f"{slot.service}|{topic}|{slot.partition}|{int(slot.shared)}")
+            fp("after_register", RedisError)
             answer = self._claim(keys=[slot.ledger, slot.outbox, slot.waits], args=[cluster_id, topic_id, start])
+            fp("after_claim", RedisError)
         except RedisError as error:
             raise Retriable(f"claim of {slot.ledger} failed: {error}") from error
         if answer[0] == b"FOREIGN":
@@ -138,13 +142,19 @@ class Ledger:
 
     def _twice(self, script: "redis.commands.core.Script", keys: list[str], args: list[bytes | str | int]) -> object:
         try:
-            return script(keys=keys, args=args)
+            fp("before_apply", redis.ConnectionError)
+            answer = script(keys=keys, args=args)
+            fp("after_apply", redis.ConnectionError)
+            return answer
         except (redis.ConnectionError, redis.TimeoutError):
             pass  # it may have been applied: the same batch id asked again tells
         except RedisError as error:
             raise Retriable(f"apply to {keys[0]} failed: {error}") from error
         try:
-            return script(keys=keys, args=args)
+            fp("before_apply_again", RedisError)
+            answer = script(keys=keys, args=args)
+            fp("after_apply_again", RedisError)
+            return answer
         except RedisError as error:
             raise Retriable(f"apply to {keys[0]} failed twice: {error}") from error
 
@@ -157,7 +167,9 @@ class Ledger:
             self.apply(claim, Decision(), claim.seen, claim.position, 0)
             return
         try:
+            fp("before_touch", RedisError)
             epoch = self.client.hget(claim.slot.ledger, "epoch")
+            fp("after_touch", RedisError)
         except RedisError as error:
             raise Retriable(f"{claim.slot.ledger}: {error}") from error
         if epoch != b"%d" % claim.epoch:
@@ -175,22 +187,29 @@ class Ledger:
     def delete(self, keys: list[str]) -> None:
         """Delete keys of any slot (idempotent: their names are never used again)."""
         try:
+            fp("before_late_delete", RedisError)
             for key in keys:
                 self.client.delete(key)
+            fp("after_late_delete", RedisError)
         except RedisError as error:
             raise Retriable(f"late delete failed: {error}") from error
 
     def suspect(self, claim: Claim, offset: int) -> int:
         """Count an attempt at a record under suspicion; returns how many there have been, this one included."""
         try:
-            return int(self.client.hincrby(claim.slot.ledger, f"suspect:{offset}", 1))
+            fp("before_suspect", RedisError)
+            attempts = int(self.client.hincrby(claim.slot.ledger, f"suspect:{offset}", 1))
+            fp("after_suspect", RedisError)
+            return attempts
         except RedisError as error:
             raise Retriable(f"{claim.slot.ledger}: {error}") from error
 
     def acquit(self, claim: Claim, offset: int) -> None:
         """Forget the attempts at a record: it did not end the process."""
         try:
+            fp("before_acquit", RedisError)
             self.client.hdel(claim.slot.ledger, f"suspect:{offset}")
+            fp("after_acquit", RedisError)
         except RedisError as error:
             raise Retriable(f"{claim.slot.ledger}: {error}") from error
 
@@ -199,14 +218,19 @@ class Ledger:
         if not keys:
             return []
         try:
-            return cast(list[bytes | None], list(self.client.mget(keys)))
+            fp("before_load", RedisError)
+            found = cast(list[bytes | None], list(self.client.mget(keys)))
+            fp("after_load", RedisError)
+            return found
         except RedisError as error:
             raise Retriable(f"read of {len(keys)} keys failed: {error}") from error
 
     def due(self, slot: Slot, now_ms: int, limit: int) -> list[str]:
         """Members whose moment has come, earliest first, at most `limit`."""
         try:
+            fp("before_due", RedisError)
             found = self.client.zrange(slot.due, "-inf", now_ms, byscore=True, offset=0, num=limit)
+            fp("after_due", RedisError)
         except RedisError as error:
             raise Retriable(f"{slot.due}: {error}") from error
         return [member.decode() for member in cast(list[bytes], found)]
@@ -214,7 +238,9 @@ class Ledger:
     def scan_due(self, slot: Slot, cursor: int, count: int) -> tuple[int, list[str]]:
         """Some members that have a timer, whenever it is due, and the cursor to go on with (0: all were seen)."""
         try:
+            fp("before_scan_due", RedisError)
             following, found = self.client.zscan(slot.due, cursor, count=count)
+            fp("after_scan_due", RedisError)
         except RedisError as error:
             raise Retriable(f"{slot.due}: {error}") from error
         return int(following), [cast(bytes, member).decode() for member, _ in found]

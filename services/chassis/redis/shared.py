@@ -4,6 +4,7 @@ import redis
 from redis.exceptions import RedisError
 
 from services.chassis.errors import Retriable
+from services.chassis.failpoints import fp
 
 _REPLACE = """
 local stored = redis.call('GET', KEYS[1]) or ''
@@ -23,7 +24,9 @@ class SharedValue:
     def get(self) -> bytes | None:
         """The value, None when there is none."""
         try:
+            fp("before_shared_get", RedisError)
             found = self._client.get(self._key)
+            fp("after_shared_get", RedisError)
         except RedisError as error:
             raise Retriable(f"{self._key}: {error}") from error
         return found.encode() if isinstance(found, str) else found
@@ -31,6 +34,9 @@ class SharedValue:
     def replace(self, former: bytes | None, value: bytes) -> bool:
         """Store value if the stored one is still `former` (None: there is none); False when somebody was faster."""
         try:
-            return bool(self._replace(keys=[self._key], args=[former or b"", value]))
+            fp("before_shared_replace", RedisError)
+            is_ours = bool(self._replace(keys=[self._key], args=[former or b"", value]))
+            fp("after_shared_replace", RedisError)
+            return is_ours
         except RedisError as error:
             raise Retriable(f"{self._key}: {error}") from error

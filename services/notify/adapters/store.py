@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from services.chassis.failpoints import fp_async
+from services.chassis.redis.client import RedisError
 from services.notify.core.model import Delivery, Status
 
 TAG = "{notify}"
@@ -127,7 +129,9 @@ class Store:
                 delivery.delivery_id, delivery.destination, item.partition, delivery.customer_id, intent, ended,
                 item.record,
             ]  # fmt: skip
+        await fp_async("before_accept", RedisError)
         missing, *flags = await self._accept(keys=[TAG], args=args)
+        await fp_async("after_accept", RedisError)
         return int(missing), [flag == 1 for flag in flags]
 
     async def claim(
@@ -138,7 +142,9 @@ class Store:
         Also returns in how many ms the next may be due, -1 when nothing waits.
         """
         args = [self._clock(), destination, wanted, lease_ms, *rate]
+        await fp_async("before_lease", RedisError)
         now_ms, due_in_ms, *rows = await self._claim(keys=[TAG], args=args)
+        await fp_async("after_lease", RedisError)
         claimed = [
             Claimed(self._decoder.decode(blob), int(fence), int(begun), doubtful == 1, int(since), int(now_ms))
             for _, fence, begun, doubtful, since, blob in zip(*[iter(rows)] * 6, strict=True)
@@ -155,16 +161,23 @@ class Store:
                 args += [str(mark.status), mark.partition, delivery.customer_id, mark.record]
             else:
                 args += ["", mark.delay_ms, int(mark.is_doubtful), ""]
-        return [flag == 1 for flag in await self._settle(keys=[TAG], args=args)]
+        await fp_async("before_settle", RedisError)
+        flags = await self._settle(keys=[TAG], args=args)
+        await fp_async("after_settle", RedisError)
+        return [flag == 1 for flag in flags]
 
     async def outbox(self, limit: int, acknowledged: Sequence[tuple[int, int]]) -> list[list[Waiting]]:
         """Per (partition, last acknowledged number): trim up to that number, then the first `limit` records left."""
+        await fp_async("before_outbox", RedisError)
         lists = await self._outbox(keys=[TAG], args=[limit, *(part for pair in acknowledged for part in pair)])
+        await fp_async("after_outbox", RedisError)
         return [[_waiting(raw) for raw in entries] for entries in lists]
 
     async def depths(self, partitions: int) -> tuple[int, dict[str, Depth]]:
         """(records in all outboxes, destination → Depth)."""
+        await fp_async("before_depths", RedisError)
         outbox, *rows = await self._depths(keys=[TAG], args=[self._clock(), partitions])
+        await fp_async("after_depths", RedisError)
         triples = zip(*[iter(rows)] * 3, strict=True)
         return int(outbox), {name.decode(): Depth(int(count), int(overdue)) for name, count, overdue in triples}
 

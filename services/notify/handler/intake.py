@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from services.chassis.errors import Poison, Retriable
+from services.chassis.failpoints import fp_async
 from services.chassis.ids import partition_of, stable_id
 from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.logs import get_logger, limited
@@ -114,8 +115,10 @@ class Intake:
         missing, is_new = await self._persistence.call(
             "store", lambda: self._store.accept(batch.places, batch.accepted)
         )
+        await fp_async("before_acknowledge")
         for item in incoming:
             item.acknowledge()
+        await fp_async("after_acknowledge")
         self._count(batch, incoming[0].record.topic, missing, is_new)
         waiting = {
             item.delivery.destination

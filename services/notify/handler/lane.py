@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.chassis.failpoints import fp
+from services.chassis.failpoints import fp_async
 from services.chassis.ids import partition_of
 from services.chassis.logs import get_logger, limited
 from services.notify import metrics
@@ -142,9 +142,9 @@ class Lane:
         step = retry.before_send(self._policy, attempts, claimed.is_doubtful, age_ms, claimed.since_first_ms)
         outcome = Outcome(Result.TRANSIENT)
         if step is None:
-            fp("notify.before_send")
+            await fp_async("before_send")
             outcome = await self._send(delivery)
-            fp("notify.after_send")
+            await fp_async("after_send")
             attempts += 1
             step = retry.after_send(
                 self._policy,

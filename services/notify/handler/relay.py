@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.chassis.failpoints import fp
+from services.chassis.failpoints import fp_async
 from services.chassis.records import Output
 from services.notify import metrics
 from services.notify.adapters.store import Store, Waiting
@@ -76,7 +76,7 @@ class Relay:
             if isinstance(result, BaseException):
                 raise result
         if work:
-            fp("notify.after_produce")
+            await fp_async("after_produce")
         return sum(result for result in results if isinstance(result, int))
 
     async def _send(self, partition: int, waiting: list[Waiting]) -> int:

@@ -28,7 +28,7 @@ def main(stop: Stop) -> None:
     """Open everything, work until stopped, close in reverse."""
     settings = load_settings(ArchiveSettings)
     configure_logs(SERVICE, settings.log_level)
-    failpoints.configure(settings.failpoints)
+    failpoints.configure(settings.failpoints, SERVICE)
     # A batch holds tens of thousands of dicts at once and no cycles: full collections would only walk them.
     gc.set_threshold(500_000, 20, 20)
     gc.freeze()

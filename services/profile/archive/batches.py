@@ -64,9 +64,9 @@ class Archiver:
             if batch is None:
                 return None
         self._insert(line, batch)
-        fp("archive.after_insert")
+        fp("after_insert", Retriable)
         entry = self._commit(line, batch)
-        fp("archive.after_position")
+        fp("after_position", Retriable)
         self._report(line, batch)
         line.done(batch, time.monotonic())
         return entry
@@ -95,7 +95,7 @@ class Archiver:
             intent = Intent(batch.upto, batch.token)
             self._ledger.save_extra(line.claim, msgspec.msgpack.encode(intent), line.claim.seen, line.claim.position)
             line.intent = intent
-        fp("archive.after_intent")
+        fp("after_intent", Retriable)
         line.batch = batch
         return batch
 
@@ -143,7 +143,7 @@ class Archiver:
             except Retriable as error:
                 raise NotInserted(str(error)) from error
             self._metrics.insert_s.labels(rows.table).observe(time.monotonic() - started)
-            fp("archive.between_tables")
+            fp("between_tables", NotInserted)
 
     def _commit(self, line: Line, batch: Batch) -> Entry:
         assert batch.decoded is not None

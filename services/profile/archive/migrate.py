@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from services.chassis import failpoints
 from services.chassis.clickhouse import Row, connect
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.logs import configure_logs, get_logger
@@ -117,6 +118,7 @@ def main(stop: Stop) -> None:
     """Wait for the server, create the database, apply the files."""
     settings = load_settings(ArchiveSettings)
     configure_logs("archive", settings.log_level)
+    failpoints.configure(settings.failpoints, "archive")
     migrations = load_migrations(settings.migrations)
     first = connect(settings.model_copy(update={"clickhouse_database": "default"}))
     deadline = time.monotonic() + WAIT_FOR_SERVER_S

@@ -119,11 +119,12 @@ class Ownership:
         cluster_id, topic_id = self._log.cluster_id, self._log.topic_ids[topic]
         slot = Slot(f"{SERVICE}.{topic}", partition)
         claim = self._ledger.claim(slot, topic, cluster_id, topic_id, self._log.firsts.get(place, 0))
-        fp("archive.after_claim")
         if claim.unsent:
+            fp("before_restore", Retriable)
             entries = [unpack_entry(blob) for blob in claim.unsent]
             claim.restored(entries)
             self._relay.send([(claim, entry) for entry in entries])
+            fp("after_restore", Retriable)
         line = Line(topic, claim, f"{cluster_id}/{topic_id}", topic in self._log.compacted)
         self._metrics.log.info(
             "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,

@@ -23,7 +23,7 @@ def service(name: str, topic: str, target: str) -> Service:
     """A tally that reads `topic` and writes `target`."""
 
     def open_worker(claim: Claim, ledger: Ledger) -> LedgerWorker:
-        return LedgerWorker(claim, ledger, Tally(claim, ledger, target), name)
+        return LedgerWorker(claim, ledger, Tally(claim, ledger, target))
 
     return Service(LoopConfig(name, topic, batch_max=5), PARTITIONS, open_worker)
 

@@ -261,7 +261,7 @@ def test_a_worker_judges_what_is_decided_before_it_is_applied() -> None:
 
     ledger = FakeLedger()
     claim = ledger.claim(Slot("line", 0), "t", "cluster", "topic", 0)
-    worker = LedgerWorker(claim, ledger, Gives(), "line")
+    worker = LedgerWorker(claim, ledger, Gives())
     with pytest.raises(Fatal, match="200 of the last 200"):
         worker.step(records(*[None] * 200), {}, 200, 1, 1)
     assert ledger.claim(Slot("line", 0), "t", "cluster", "topic", 0).position == 0

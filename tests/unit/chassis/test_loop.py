@@ -27,7 +27,7 @@ class Notes:
 
 
 def open_worker(claim: Claim, ledger: Ledger) -> LedgerWorker:
-    return LedgerWorker(claim, ledger, Notes(), "loop")
+    return LedgerWorker(claim, ledger, Notes())
 
 
 SERVICE = Service(LoopConfig("loop", "numbers"), 2, open_worker)

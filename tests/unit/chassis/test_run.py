@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.chassis import failpoints
 from services.chassis.errors import Fatal, Retriable
-from services.chassis.failpoints import FailpointError, fp
 from services.chassis.run import Stop, run
 from services.chassis.settings import SettingsError
-from services.chassis.testing.waiting import wait_for
 
 DRAINS = """
 import sys, time
@@ -49,7 +46,6 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in former.items():
         signal.signal(number, handler)
-    failpoints.configure("")
 
 
 def line(process: "subprocess.Popen[str]") -> str:
@@ -95,51 +91,3 @@ def test_a_bug_is_not_dressed_up() -> None:
 
 def test_a_normal_end_is_zero() -> None:
     assert run(lambda stop: None) == 0
-
-
-# -- failpoints
-ARMED = "from services.chassis.failpoints import configure, fp\n"
-
-
-def test_unarmed_points_do_nothing() -> None:
-    failpoints.configure("")
-    fp("identity.after_apply")
-
-
-def test_a_point_acts_at_its_hit_and_only_then() -> None:
-    failpoints.configure("a.b=raise@2, c.d=raise")
-    fp("a.b")
-    with pytest.raises(FailpointError, match=r"a\.b"):
-        fp("a.b")
-    fp("a.b")
-    with pytest.raises(FailpointError):
-        fp("c.d")
-    fp("other")
-
-
-@pytest.mark.parametrize("text", ["a.b", "a.b=explode", "a.b=", "a.b=raise@x"])
-def test_a_point_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"failpoint|invalid literal"):
-        failpoints.configure(text)
-
-
-def test_a_point_that_kills(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
-    process = start(f"{ARMED}configure('x=kill@3')\nfor i in range(5): print(i, flush=True); fp('x')")
-    assert process.wait(10) == -signal.SIGKILL
-    assert [line(process) for _ in range(4)] == ["0", "1", "2", ""]
-
-
-def test_a_point_that_stands_still_goes_on_when_it_is_continued(
-    start: Callable[[str], "subprocess.Popen[str]"],
-) -> None:
-    process = start(
-        "from services.chassis.failpoints import *\nconfigure('x=stop')\nfp('x'); print('awake', flush=True)"
-    )
-
-    def state() -> bool:
-        with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
-            return file.read().split()[2] == "T"
-
-    wait_for(state, "the process stands still")
-    process.send_signal(signal.SIGCONT)
-    assert line(process) == "awake"

@@ -67,7 +67,7 @@ async def bench(store: Store, clock: FakeClock) -> AsyncIterator[Bench]:
     yield found
     for lane in found.lanes:
         await lane.stop(0.1)
-    failpoints.configure("")
+    failpoints.configure("", "notify")
 
 
 async def test_a_delivery_is_sent_once_and_its_record_says_how_it_went(bench: Bench) -> None:
@@ -139,7 +139,7 @@ async def test_a_channel_that_raises_is_ambiguous_too(bench: Bench) -> None:
 async def test_a_crash_between_send_and_mark_follows_the_channels_policy(
     bench: Bench, channel: str, waited_ms: int, status: str, sends: int
 ) -> None:
-    failpoints.configure("notify.after_send=raise")
+    failpoints.configure("notify.after_send=raise", "notify")
     sender = ScriptedSender(ok())
     crashing = bench.open(sender, channel)
     await bench.accept(delivery(channel=channel))
@@ -154,7 +154,7 @@ async def test_a_crash_between_send_and_mark_follows_the_channels_policy(
 
 
 async def test_a_crash_before_the_send_is_not_told_from_one_after_it(bench: Bench) -> None:
-    failpoints.configure("notify.before_send=raise")
+    failpoints.configure("notify.before_send=raise", "notify")
     sender = ScriptedSender(ok())
     crashing = bench.open(sender, "apprise")
     await bench.accept(delivery())

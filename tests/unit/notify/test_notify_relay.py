@@ -57,12 +57,12 @@ async def test_a_failure_trims_nothing_and_the_same_numbers_go_again(store: Stor
 async def test_a_crash_between_the_acknowledgement_and_the_trim_repeats_the_numbers(store: Store) -> None:
     log = MemoryLog()
     await fill(store, 2)
-    failpoints.configure("notify.after_produce=raise")
+    failpoints.configure("notify.after_produce=raise", "notify")
     try:
         with pytest.raises(FailpointError):
             await relay(store, log).round()
     finally:
-        failpoints.configure("")
+        failpoints.configure("", "notify")
     await fill(store, 1, start=2)
     assert await relay(store, log).round() == 3
     assert log.numbers("deliveries", 2) == [1, 2, 1, 2, 3]
