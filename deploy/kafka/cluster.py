@@ -7,16 +7,14 @@ process is a child of this one and dies with it; only the main thread may start 
 import json
 import os
 import signal
-import subprocess
 import time
-import uuid
-from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from deploy.kafka import jars
-from deploy.kafka.node import HOST, Link, Node
+from deploy.kafka.first_start import CHECKPOINT, CLASSES, record, until
+from deploy.kafka.node import HOST, Link, Node, new_id
 from deploy.kafka.ports import free_ports
 from deploy.kafka.quorum import active_controller
 from deploy.local import pidfile
@@ -27,9 +25,8 @@ from services.chassis.kafka.brokers import leader, live_brokers
 # A start takes 1 s; on two busy cores and after a kill -9 with much to check, many times that.
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
-# Of three that end at once, the last wait 5 s for a quorum that is no more. Acknowledged records survive a kill as well.
+# Of three that end at once, the last wait 5 s for a quorum that is no more. Acknowledged records survive a kill.
 CLOSE_TIMEOUT_S = 1.0
-POLL_S = 0.05
 
 
 class Cluster:
@@ -161,7 +158,7 @@ class Cluster:
                 )
             return live_brokers(address) >= {other for other in self._nodes if self.is_running(other)}
 
-        if not _until(sees_all, timeout_s):
+        if not until(sees_all, timeout_s):
             raise Fatal(f"broker {number} is not ready after {timeout_s:.0f} s; {child.log}:\n{child.last_words()}")
 
     def leader_of(self, topic: str, partition: int) -> int:
@@ -185,57 +182,17 @@ class Cluster:
         os.kill(self._children[number].pid, what)
 
     def _spawn(self, number: int) -> None:
-        command = self._nodes[number].run_command((f"-XX:SharedArchiveFile={jars.class_archive(record_classes)}",))
+        classes = jars.first_start(record) / CLASSES
+        command = self._nodes[number].run_command((f"-XX:SharedArchiveFile={classes}",))
         self._children[number] = spawn(f"kafka-{number}", command, os.environ, self.folder / "logs", self._run_dir)
 
     def _format(self) -> None:
-        """Properties and empty logs of the nodes; what is there stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
         mark = self.folder / "cluster.json"
         if not mark.exists():
-            mark.write_text(json.dumps({"cluster_id": _new_id(), "brokers": len(self._nodes)}), encoding="utf-8")
+            mark.write_text(json.dumps({"cluster_id": new_id(), "brokers": len(self._nodes)}), encoding="utf-8")
         known = json.loads(mark.read_text(encoding="utf-8"))
         if known["brokers"] != len(self._nodes):
             raise Fatal(f"{self.folder} was made for {known['brokers']} broker(s), not {len(self._nodes)}")
         for node in self._nodes.values():
-            node.config.write_text(node.properties(), encoding="utf-8")
-            if not (node.data / "meta.properties").exists():
-                archive = jars.class_archive(record_classes)
-                _must(node.format_command(known["cluster_id"], (f"-XX:SharedArchiveFile={archive}",)))
-
-
-def record_classes(folder: Path) -> None:
-    """Run a broker once, from its start to its end, and leave the classes it loaded in <folder>/classes.jsa."""
-    port, controller = free_ports(2)
-    node = Node(1, folder, port, {1: controller})
-    node.config.write_text(node.properties(), encoding="utf-8")
-    _must(node.format_command(_new_id()))
-    archive = folder / "classes.jsa"
-    child = spawn("kafka-1", node.run_command((f"-XX:ArchiveClassesAtExit={archive}",)), os.environ, folder, folder)
-    started = _until(lambda: live_brokers(f"{HOST}:{port}") == {1}, READY_TIMEOUT_S)
-    child.terminate()
-    # The archive is written at the end, by a Java that runs three times as slow meanwhile.
-    if not started or not child.wait(READY_TIMEOUT_S) or not archive.exists():
-        raise Fatal(f"a first start of Apache Kafka failed; its log ends:\n{child.last_words()}")
-
-
-def _must(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=READY_TIMEOUT_S)
-    if done.returncode != 0:
-        raise Fatal(f"{' '.join(command[-5:])} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-
-def _new_id() -> str:
-    """A cluster id in Kafka's own form; none that begins with '-', which would read as an option."""
-    while (made := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
-        pass
-    return made
-
-
-def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
+            node.write(known["cluster_id"], jars.first_start(record) / CHECKPOINT)

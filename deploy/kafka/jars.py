@@ -1,10 +1,9 @@
-"""Kafka's jars, fetched once by Maven into the user's cache, and an archive of their loaded classes.
+"""Kafka's jars, fetched once by Maven into the user's cache, and beside them what makes a start quick.
 
-Without the archive a broker takes 3 s to start, nearly all of it loading classes; with it 1 s.
+Without an archive of the loaded classes a broker takes 3 s to start, nearly all of it loading classes; with it 1 s.
 """
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from services.chassis.errors import Fatal
@@ -25,12 +25,14 @@ INSTALL = "On Debian or Ubuntu: sudo apt-get install default-jre-headless maven"
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/touchstream/kafka-<version>; ~/.cache where that is not set."""
-    found = re.search(r"<kafka\.version>(.+)</kafka\.version>", POM.read_text(encoding="utf-8"))
+    """$XDG_CACHE_HOME/touchstream/kafka-<version>/<hash of pom.xml>; ~/.cache where that variable is not set."""
+    pom = POM.read_text(encoding="utf-8")
+    found = re.search(r"<kafka\.version>(.+)</kafka\.version>", pom)
     if found is None:
         raise Fatal(f"{POM}: no kafka.version")
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "touchstream" / f"kafka-{found[1]}"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # Two checkouts with different files do not take each other's jars away.
+    return base / "touchstream" / f"kafka-{found[1]}" / sha256(pom.encode()).hexdigest()[:12]
 
 
 def tool(name: str) -> str:
@@ -42,34 +44,32 @@ def tool(name: str) -> str:
 
 
 def classpath() -> str:
-    """All jars, fetched first if they are not there or of another pom.xml. Raises Fatal; two at once wait in line."""
-    java, cache = tool("java"), cache_folder()
-    libs, mark = cache / "libs", cache / "pom.xml"
-    with _alone(cache / "jars.lock"):
-        if not mark.exists() or mark.read_bytes() != POM.read_bytes():
-            _check_java(java)
-            shutil.rmtree(libs, ignore_errors=True)
-            _fetch(libs)
-            shutil.copy(POM, mark)
+    """All jars, fetched first if they are not there. Raises Fatal; two that ask at once wait in line."""
+    tool("java")
+    libs = cache_folder() / "libs"
+    if not libs.exists():
+        with _alone(cache_folder(), "jars.lock") as scratch:
+            if not libs.exists():
+                _fetch(scratch / "libs")
+                (scratch / "libs").rename(libs)
     # By name: the archive of classes is only taken for the very same classpath.
     return ":".join(str(jar) for jar in sorted(libs.glob("*.jar")))
 
 
-def class_archive(record: Callable[[Path], None]) -> Path:
-    """The archive of classes for this Java and these jars; `record` makes it when there is none."""
-    java, cache = Path(tool("java")).resolve(), cache_folder()
-    of = hashlib.sha256(f"{java} {java.stat().st_mtime_ns} {POM.read_text(encoding='utf-8')}".encode()).hexdigest()
-    archive = cache / f"classes-{of[:12]}.jsa"
-    if archive.exists():
-        return archive
-    # A lock of its own: making the archive asks for the classpath.
-    with _alone(cache / "classes.lock"):
-        if not archive.exists():
-            _check_java(str(java))
-            with tempfile.TemporaryDirectory(dir=cache) as folder:
-                record(Path(folder))
-                (Path(folder) / "classes.jsa").replace(archive)
-    return archive
+def first_start(record: Callable[[Path], None]) -> Path:
+    """The folder of what `record` leaves there of a broker's first start, for this Java and these jars."""
+    java = Path(tool("java")).resolve()
+    of = sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()
+    kept = cache_folder() / f"first-start-{of[:12]}"
+    if not kept.exists():
+        _check_java(str(java))
+        # A lock of its own: a start asks for the classpath.
+        with _alone(cache_folder(), "first-start.lock") as scratch:
+            if not kept.exists():
+                (scratch / "kept").mkdir()
+                record(scratch / "kept")
+                (scratch / "kept").rename(kept)
+    return kept
 
 
 def _fetch(libs: Path) -> None:
@@ -93,8 +93,9 @@ def _check_java(java: str) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("ab") as held:
+def _alone(folder: Path, lock: str) -> Iterator[Path]:
+    """A scratch folder on the same disk, held by one process at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / lock).open("ab") as held, tempfile.TemporaryDirectory(dir=folder) as scratch:
         fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+        yield Path(scratch)

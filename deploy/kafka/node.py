@@ -1,5 +1,8 @@
-"""One node, broker and controller in one process: its properties, and the command lines that format and run it."""
+"""One node, broker and controller in one process: its properties, its empty log, and the command line that runs it."""
 
+import shutil
+import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,14 +67,34 @@ class Node:
         }
         return BASE.read_text(encoding="utf-8") + "".join(f"{name}={value}\n" for name, value in mine.items())
 
-    def format_command(self, cluster_id: str, options: tuple[str, ...] = ()) -> list[str]:
+    def write(self, cluster_id: str, checkpoint: Path) -> None:
+        """Its properties, and what `StorageTool format` leaves, without a start of Java; a log that is there stays.
+
+        `checkpoint`: the bootstrap.checkpoint of any node of this version. It holds the levels of its features only.
+        """
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(self.properties(), encoding="utf-8")
+        meta = self.data / "meta.properties"
+        if not meta.exists():
+            shutil.copy(checkpoint, self.data / checkpoint.name)
+            lines = (f"node.id={self.number}", f"directory.id={new_id()}", "version=1", f"cluster.id={cluster_id}")
+            meta.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def format_command(self, cluster_id: str) -> list[str]:
         """Makes its empty log."""
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(self.config)]
-        return [*_java(options), *tool]
+        return [*_java(()), *tool]
 
     def run_command(self, options: tuple[str, ...] = ()) -> list[str]:
         """Runs it in the foreground."""
         return [*_java(options), "kafka.Kafka", str(self.config)]
+
+
+def new_id() -> str:
+    """An id in Kafka's own form; none that begins with '-', which would read as an option."""
+    while (made := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 def _java(options: tuple[str, ...]) -> list[str]:
