@@ -22,6 +22,7 @@ from deploy.local.settings import ROOT, LocalSettings, local_settings
 from services.chassis.topics import create_topics, load_topics
 from tests.chaos.rig.answers import KafkaFrames
 from tests.chaos.rig.brokers import Brokers
+from tests.chaos.rig.clickhouse_faults import ClickhouseFront
 from tests.chaos.rig.member import Member, Start
 from tests.chaos.rig.processes import (
     BACKENDS,
@@ -39,8 +40,6 @@ from tests.chaos.rig.receiver import Receiver
 
 POLL_S = 0.05
 READY_TIMEOUT_S = 120.0
-# Freed by a test of another process meanwhile? Then the start says so; it has not been seen.
-Signal = signal.Signals
 
 
 class Deployment:
@@ -63,6 +62,8 @@ class Deployment:
         self._told = told
         self.brokers = Brokers(self.cluster)
         self.receiver = Receiver()
+        # Between the proxies and ClickHouse: what an HTTP server can do wrong, a TCP proxy cannot.
+        self.house = ClickhouseFront(0, self.settings.clickhouse_url)
         self._links: dict[tuple[str, str], Proxy] = {}
         self._members: dict[str, Member] = {}
 
@@ -105,6 +106,7 @@ class Deployment:
         for proxy in self._links.values():
             proxy.close()
         self.receiver.close()
+        self.house.close()
 
     def __enter__(self) -> "Deployment":
         try:
@@ -149,6 +151,10 @@ class Deployment:
     def is_running(self, name: str) -> bool:
         """Whether its process is there; a frozen one is."""
         return self.brokers.is_running(name) if name in self.brokers.names else self._members[name].is_running
+
+    def life(self, name: str) -> int:
+        """How often a service or Valkey or ClickHouse was started so far."""
+        return self._members[name].starts
 
     def ends(self, name: str) -> list[int]:
         """Exit codes of a service or backend process so far (negative: the signal)."""
@@ -197,6 +203,7 @@ class Deployment:
         for proxy in self._links.values():
             proxy.heal()
         self.receiver.heal()
+        self.house.heal()
         self.brokers.heal()
         for member in self._members.values():
             member.calm()
@@ -262,7 +269,7 @@ class Deployment:
         """Backend → what the process connects to: its proxies, or the backends themselves."""
         direct = {
             REDIS: "{}:{}".format(*self.settings.redis_address),
-            CLICKHOUSE: "{}:{}".format(*self.settings.clickhouse_address),
+            CLICKHOUSE: f"127.0.0.1:{self.house.port}",
         }
         if place.name not in self._told:
             return {KAFKA: self.cluster.bootstrap, **direct}

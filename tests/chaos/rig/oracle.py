@@ -194,7 +194,7 @@ class Oracle:
         of: dict[str, list[Message]] = {}
         for one in self._model.customers():
             events: list[Message] = []
-            of |= {identifier: events for identifier in one}
+            of |= dict.fromkeys(one, events)
         for message in self._counted:
             of[message.primary].append(message)
         groups = {id(events): events for events in of.values() if events}.values()

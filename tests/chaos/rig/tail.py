@@ -24,7 +24,7 @@ class Seen:
 
 
 class Tail:
-    """`records` grow while it runs; read them up to the length you took. Faults of the broker only delay it."""
+    """What was read since the last take(). Faults of the broker only delay it."""
 
     def __init__(self, bootstrap: str, topics: Iterable[str], partitions: int) -> None:
         self._consumer = Consumer(
@@ -37,7 +37,7 @@ class Tail:
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
         self._places = [TopicPartition(topic, p, 0) for topic in topics for p in range(partitions)]
         self.next: dict[Place, int] = {(place.topic, place.partition): 0 for place in self._places}
-        self.records: list[Seen] = []
+        self._records: list[Seen] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self._thread.start()
@@ -51,6 +51,11 @@ class Tail:
     def is_behind(self, ends: dict[Place, int]) -> bool:
         """Whether something below these ends has not been read yet."""
         return any(self.next[place] < end for place, end in ends.items())
+
+    def take(self) -> list[Seen]:
+        """Everything read since the last call, in the order of its partition."""
+        taken, self._records = self._records, []
+        return taken
 
     def close(self) -> None:
         """Stop reading."""
@@ -74,5 +79,5 @@ class Tail:
             return
         headers = {name: (value or b"").decode() for name, value in message.headers() or []}
         value, key = message.value(), message.key() or b""
-        self.records.append(Seen(topic, partition, offset, bytes(key), value, headers))  # type: ignore[arg-type]
+        self._records.append(Seen(topic, partition, offset, bytes(key), value, headers))  # type: ignore[arg-type]
         self.next[topic, partition] = offset + 1
