@@ -50,6 +50,11 @@ kafka: $(STAMP) ## run Apache Kafka without Docker (Java 17, Maven), one broker 
 test: $(STAMP) ## run the tests, fast ones first
 	@$(BIN)/pytest $(wildcard $(TIERS:%=tests/%)) $(ARGS)
 
+SEEDS ?= 1000
+.PHONY: simulate
+simulate: $(STAMP) ## run the pipeline under every fault, seed by seed; SEEDS=5000 of each configuration
+	@$(BIN)/python -m tests.property.simulator --seeds $(SEEDS) $(ARGS)
+
 .PHONY: test-containers
 test-containers: $(STAMP) ## run the tests that need a Docker engine, on real Kafka, Valkey and ClickHouse
 	@docker info >/dev/null 2>&1 || { \

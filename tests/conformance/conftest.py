@@ -1,4 +1,4 @@
-"""Every test of the ledger runs on the fake and on a real Valkey."""
+"""Every test of the ledger runs on both fakes and on a real Valkey."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from services.chassis.redis.claim import Claim
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.fake_ledger import Argument, FakeLedger, FakeServer, Hook
+from services.chassis.testing.lua_server import LuaServer
 from tests.conformance.valkey_server import valkey_server
 
 SLOT = Slot("rules", 3)
@@ -89,11 +90,11 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["fake", "valkey"])
+@pytest.fixture(params=["fake", "lua", "valkey"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """An empty server of either kind."""
-    if request.param == "fake":
-        server = FakeServer()
+    """An empty server of every kind: the scripts' twins in Python, the scripts in process, the scripts on a server."""
+    if request.param != "valkey":
+        server = FakeServer() if request.param == "fake" else LuaServer()
         yield Lab(lambda hook: FakeLedger(server, hook), server.execute)
         return
     url = request.getfixturevalue("valkey_url")

@@ -10,7 +10,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 MAX_MAIN_LINES = 60
 # Imported only inside services.chassis.testing, which no image starts.
-TEST_TOOLS = {"pytest", "hypothesis"}
+TEST_TOOLS = {"pytest", "hypothesis", "lupa", "greenlet"}
 
 
 def overlong(root: Path) -> list[str]:

@@ -64,12 +64,16 @@ class FakeBroker:
     owners: dict[Place, object] = field(default_factory=dict)
     generation: int = 0
     late: list[list[Record]] = field(default_factory=list)
+    # Told of every record that has arrived; and what one poll hands out: (places with something, most) → the same.
+    on_append: Callable[[Record], None] = lambda record: None
+    poll: Callable[[list[Place], int], tuple[list[Place], int]] = lambda places, most: (places, most)
 
     def append(self, record: Record) -> None:
         """Write at the end of the record's partition; the broker gives offset and log time."""
         log = self.logs[record.topic, record.partition]
         record.offset, record.log_ms = len(log), self.clock()
         log.append(record)
+        self.on_append(record)
 
     def arrive(self) -> None:
         """Everything that was on its way arrives now."""
@@ -123,14 +127,24 @@ class FakeConsumer:
         self._point("consume")
         if self._generation != self._broker.generation:
             self._rebalance()
+        found = self._read(count)
+        if not found and timeout_s:
+            self._pass_time(timeout_s)
+            found = self._read(count)
+        return found
+
+    def _read(self, most: int) -> list[FakeMessage]:
+        logs = self._broker.logs
+        waiting = [place for place in sorted(self._next.keys() - self._paused) if self._next[place] < len(logs[place])]
+        if not waiting:
+            return []
         found: list[FakeMessage] = []
-        for place in sorted(self._next.keys() - self._paused):
-            log, start = self._broker.logs[place], self._next[place]
-            for record in log[start : start + count - len(found)]:
+        places, most = self._broker.poll(waiting, most)
+        for place in places:
+            start = self._next[place]
+            for record in logs[place][start : start + most - len(found)]:
                 found.append(FakeMessage(record))
                 self._next[place] = record.offset + 1
-        if not found:
-            self._pass_time(timeout_s)
         return found
 
     def _rebalance(self) -> None:

@@ -16,6 +16,7 @@ Argument = bytes | str | int | float
 # Called with "before" or "after" and the command (name, arguments…) around everything a client asks. To lose a request
 # or its answer raise redis.ConnectionError; anything else ends the client there, as a crash would.
 Hook = Callable[[str, tuple[Argument, ...]], None]
+Script = Callable[[list[str], list[bytes]], object]
 
 _PACKAGE = "services.chassis.redis"
 CLAIM = script_text(_PACKAGE, "claim.lua")
@@ -33,18 +34,23 @@ class FakeServer:
         self.lists: dict[str, list[bytes]] = {}
         self.sets: dict[str, set[bytes]] = {}
         self.zsets: dict[str, dict[str, float]] = {}
+        self.scripts: dict[str, Script] = {
+            CLAIM: self.claim, APPLY: self.apply, AMEND: self.amend, REBASE: self.rebase,
+        }  # fmt: skip
 
     def execute(self, command: tuple[Argument, ...]) -> object:
         """Run one command; atomic, like everything a Redis does."""
         name, *rest = command
-        parts = [to_bytes(part) for part in rest]
         if name == "EVALSHA":
-            count = int(parts[1])
-            keys = [key.decode() for key in parts[2 : 2 + count]]
-            scripts = {CLAIM: self.claim, APPLY: self.apply, AMEND: self.amend, REBASE: self.rebase}
-            script = scripts[parts[0].decode()]
-            return script(keys, parts[2 + count :])
-        return getattr(self, f"_{str(name).lower()}")(*parts)
+            count = int(rest[1])
+            return self.run_script(
+                str(rest[0]), [str(key) for key in rest[2 : 2 + count]], [*map(to_bytes, rest[2 + count :])]
+            )
+        return getattr(self, f"_{str(name).lower()}")(*map(to_bytes, rest))
+
+    def run_script(self, text: str, keys: list[str], arguments: list[bytes]) -> object:
+        """One script, from beginning to end."""
+        return self.scripts[text](keys, arguments)
 
     # -- claim.lua ----------------------------------------------------------------------------------------------------
     def claim(self, keys: list[str], args: list[bytes]) -> object:
@@ -157,45 +163,45 @@ class FakeServer:
 
     # -- plain commands -----------------------------------------------------------------------------------------------
     def _sadd(self, key: bytes, member: bytes) -> int:
-        self.sets.setdefault(key.decode(), set()).add(member)
+        self.sets.setdefault(to_text(key), set()).add(member)
         return 1
 
     def _hget(self, key: bytes, field: bytes) -> bytes | None:
-        return self.hashes.get(key.decode(), {}).get(field.decode())
+        return self.hashes.get(to_text(key), {}).get(to_text(field))
 
     def _hmget(self, key: bytes, *fields: bytes) -> list[bytes | None]:
         return [self._hget(key, field) for field in fields]
 
     def _hlen(self, key: bytes) -> int:
-        return len(self.hashes.get(key.decode(), {}))
+        return len(self.hashes.get(to_text(key), {}))
 
     def _llen(self, key: bytes) -> int:
-        return len(self.lists.get(key.decode(), []))
+        return len(self.lists.get(to_text(key), []))
 
     def _smembers(self, key: bytes) -> set[bytes]:
-        return set(self.sets.get(key.decode(), set()))
+        return set(self.sets.get(to_text(key), set()))
 
     def _hincrby(self, key: bytes, field: bytes, amount: bytes) -> int:
-        found = self.hashes.setdefault(key.decode(), {})
-        found[field.decode()] = b"%d" % (int(found.get(field.decode(), b"0")) + int(amount))
-        return int(found[field.decode()])
+        found = self.hashes.setdefault(to_text(key), {})
+        found[to_text(field)] = b"%d" % (int(found.get(to_text(field), b"0")) + int(amount))
+        return int(found[to_text(field)])
 
     def _hdel(self, key: bytes, field: bytes) -> int:
-        return int(self.hashes.get(key.decode(), {}).pop(field.decode(), None) is not None)
+        return int(self.hashes.get(to_text(key), {}).pop(to_text(field), None) is not None)
 
     def _del(self, *keys: bytes) -> int:
-        return sum(self.strings.pop(key.decode(), None) is not None for key in keys)
+        return sum(self.strings.pop(to_text(key), None) is not None for key in keys)
 
     def _mget(self, *keys: bytes) -> list[bytes | None]:
-        return [self.strings.get(key.decode()) for key in keys]
+        return [self.strings.get(to_text(key)) for key in keys]
 
     def _due(self, key: bytes, upto: bytes, limit: bytes) -> list[bytes]:
-        timers = self.zsets.get(key.decode(), {})
+        timers = self.zsets.get(to_text(key), {})
         found = sorted((score, member) for member, score in timers.items() if score <= float(upto))
         return [member.encode() for _, member in found[: int(limit)]]
 
     def _zscan(self, key: bytes, cursor: bytes, count: bytes) -> tuple[int, list[tuple[bytes, float]]]:
-        members = sorted(self.zsets.get(key.decode(), {}).items())
+        members = sorted(self.zsets.get(to_text(key), {}).items())
         upto = int(cursor) + int(count)
         found = [(member.encode(), score) for member, score in members[int(cursor) : upto]]
         return upto if upto < len(members) else 0, found
@@ -286,7 +292,12 @@ def to_bytes(value: Argument) -> bytes:
     """As redis-py sends it."""
     if isinstance(value, bytes):
         return value
-    return repr(value).encode() if isinstance(value, float) else str(value).encode()
+    return repr(value).encode() if isinstance(value, float) else str(value).encode("utf-8", "surrogateescape")
+
+
+def to_text(raw: bytes) -> str:
+    """A key or a field as the server keeps it; any bytes can be one."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _plus_one(value: bytes) -> bytes:

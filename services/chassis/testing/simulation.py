@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -46,6 +46,7 @@ class Service:
     config: LoopConfig
     partitions: int
     open_worker: Callable[[Claim, Ledger], Worker]
+    open_upkeep: Callable[[Ledger, FakeBroker], Callable[[list[Claim]], None]] | None = None
 
 
 @dataclass
@@ -80,15 +81,24 @@ class Process:
         self.plans: list[Plan] = []
         self.is_frozen = False
         self.ledger = simulation.new_ledger(self._redis)
-        fake = FakeClient(simulation.broker, self, self.point, simulation.pass_time, service.partitions)
-        settings = SETTINGS.model_copy(update={"partitions": service.partitions})
+        fake = FakeClient(simulation.broker, self, self.point, self.pass_time, service.partitions)
+        settings = simulation.settings.model_copy(update={"partitions": service.partitions})
+        upkeep = service.open_upkeep and service.open_upkeep(self.ledger, simulation.broker)
         with patch.object(reader_module, "client", fake), patch.object(loop_module, "offsets", fake):
             self.loop = Loop(
                 service.config, settings, self.ledger, lambda claim: service.open_worker(claim, self.ledger),
-                loop_metrics(service.config.service), simulation.now_ms,
+                simulation.metrics_of(service.config.service), self.now_ms, upkeep,
             )  # fmt: skip
         self.loop.relay = relay_module.Relay(lambda: cast(Any, fake.producer()))
         self.loop.join()
+
+    def now_ms(self) -> int:
+        """Its wall clock."""
+        return self.simulation.now_ms()
+
+    def pass_time(self, seconds: float) -> None:
+        """It has nothing to do for a while."""
+        self.simulation.pass_time(seconds)
 
     def point(self, kind: str) -> None:
         """Something is about to happen, or has just happened, that others can see."""
@@ -111,6 +121,9 @@ class Simulation:
     processes_each: int = 2
     server: FakeServer = field(default_factory=FakeServer)
     ledger_class: type[FakeLedger] = FakeLedger
+    settings: SharedSettings = SETTINGS
+    metrics_of: Callable[[str], LoopMetrics] = loop_metrics
+    timed: tuple[ModuleType, ...] = ()  # more modules whose `time` is the simulation's
 
     def __post_init__(self) -> None:
         self.passed_s = 0.0
@@ -118,15 +131,19 @@ class Simulation:
         self.asked: tuple[Argument, ...] = ()
         self.late_requests: list[tuple[Argument, ...]] = []
         self._patches = ExitStack()
-        for module in (loop_module, owned_module, line_module, relay_module):
+        for module in (loop_module, owned_module, line_module, relay_module, *self.timed):
             self._patches.enter_context(patch.object(module, "time", SimpleNamespace(monotonic=lambda: self.passed_s)))
-        self.processes = [Process(self, service) for service in self.services for _ in range(self.processes_each)]
+        self.processes = [self.new_process(service) for service in self.services for _ in range(self.processes_each)]
         for service in self.services:
             self.rebalance(service, {partition: partition for partition in range(service.partitions)})
 
     def close(self) -> None:
         """Give production its clock back."""
         self._patches.close()
+
+    def new_process(self, service: Service) -> Process:
+        """One that has just started; it learns at its first poll what it owns."""
+        return Process(self, service)
 
     def new_ledger(self, hook: Callable[[str, tuple[Argument, ...]], None]) -> FakeLedger:
         """A ledger of a new process, on the common server."""
@@ -154,7 +171,7 @@ class Simulation:
     def replace(self, process: Process) -> None:
         """The process is dead, and an empty one has its place in the group."""
         number = self.processes.index(process)
-        successor = self.processes[number] = Process(self, process.service)
+        successor = self.processes[number] = self.new_process(process.service)
         self.broker.assign({place: successor for place, owner in self.broker.owners.items() if owner is process})
 
     def rebalance(self, service: Service, choice: Mapping[int, int]) -> None:
