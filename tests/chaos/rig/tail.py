@@ -34,7 +34,7 @@ class Tail:
                 "isolation.level": "read_uncommitted", "log_level": 2,
             }
         )  # fmt: skip
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+        self._bootstrap, self._admin = bootstrap, _admin(bootstrap)
         self._places = [TopicPartition(topic, p, 0) for topic in topics for p in range(partitions)]
         self.next: dict[Place, int] = {(place.topic, place.partition): 0 for place in self._places}
         self._records: list[Seen] = []
@@ -45,8 +45,14 @@ class Tail:
     def ends(self, timeout_s: float = 5.0) -> dict[Place, int]:
         """The next offset of every partition, as its leader says. Raises KafkaException while it does not."""
         # On a connection of its own: the reader's is busy with fetches that wait.
-        answers = self._admin.list_offsets(dict.fromkeys(self._places, OffsetSpec.latest()), request_timeout=timeout_s)
-        return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
+        wanted = dict.fromkeys(self._places, OffsetSpec.latest())
+        try:
+            answers = self._admin.list_offsets(wanted, request_timeout=timeout_s)
+            return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
+        except KafkaException:
+            # It would name the leader epoch it knows for ever (FENCED_LEADER_EPOCH after a broker's restart).
+            self._admin = _admin(self._bootstrap)
+            raise
 
     def is_behind(self, ends: dict[Place, int]) -> bool:
         """Whether something below these ends has not been read yet."""
@@ -81,3 +87,7 @@ class Tail:
         value, key = message.value(), message.key() or b""
         self._records.append(Seen(topic, partition, offset, bytes(key), value, headers))  # type: ignore[arg-type]
         self.next[topic, partition] = offset + 1
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
