@@ -55,6 +55,11 @@ SEEDS ?= 1000
 simulate: $(STAMP) ## run the pipeline under every fault, seed by seed; SEEDS=5000 of each configuration
 	@$(BIN)/python -m tests.property.simulator --seeds $(SEEDS) $(ARGS)
 
+.PHONY: chaos
+chaos: SEEDS := 300
+chaos: $(STAMP) ## break the running system on Apache Kafka, SEEDS=300 times, and look for what is lost or doubled
+	@$(BIN)/python -m tests.chaos --seeds 1-$(SEEDS) $(ARGS)
+
 .PHONY: test-containers
 test-containers: $(STAMP) ## run the tests that need a Docker engine, on real Kafka, Valkey and ClickHouse
 	@docker info >/dev/null 2>&1 || { \

@@ -27,8 +27,7 @@ class Receiver:
         self._taken: list[Received] = []
         self.refuse = 0  # so many next messages are answered 503 and not taken
         self.silence = 0  # so many next messages are taken and their connection is closed without an answer
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
 
@@ -61,12 +60,24 @@ class Receiver:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A sender that went away in the middle is one of the things that happen here."""
+
+
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # its sender died: nothing was received
+                self.close_connection = True
+                return
             status = receiver.judge(self.headers["webhook-id"], body)
             if not status:
                 self.close_connection = True
