@@ -1,6 +1,7 @@
 """Whether the pipeline is at rest: every process ready, every position at the end of its topic, nothing unsent."""
 
 import time
+
 import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
