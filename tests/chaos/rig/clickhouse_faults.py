@@ -124,6 +124,9 @@ class ClickhouseFront:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed in the middle of a request is no news here."""
+
     def shutdown_request(self, request: Any) -> None:
         """Close without saying goodbye first: a FIN would come before the RST."""
         self.close_request(request)

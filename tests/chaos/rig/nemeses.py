@@ -111,12 +111,13 @@ def _half_open(proxy: Proxy, random: Random, backend: str) -> str:
 
 def _house(d: Deployment, fault: Fault, random: Random) -> tuple[str, Undo]:
     count = random.randrange(1, 4)
-    {
+    do: dict[str, Undo] = {
         "down": d.house.down,
         "refuse": d.house.refuse,
         "break-answers": lambda: d.house.break_answers(count),
         "withhold-answers": lambda: d.house.withhold_answers(count),
-    }[fault.target]()
+    }
+    do[fault.target]()
     return f"ClickHouse: {fault.target} ({count})", d.house.heal
 
 

@@ -7,19 +7,16 @@ counts as missing, which the oracle sees.
 import json
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
-from typing import Any
 
 import httpx
 import redis
 
 from services.chassis.avro import Codec
-from tests.chaos.rig.receiver import Received
+from tests.chaos.rig.observation import Observation, Row
 from tests.chaos.rig.tail import Seen
 
-Row = dict[str, Any]
 RECORD_OF = {
     "touchpoints": "touchpoint",
     "touchpoints.rejected": "rejected",
@@ -32,24 +29,6 @@ RECORD_OF = {
 # Codes of kinds in the graph (tests/chaos/config/identity.yaml).
 KINDS = {1: "user_id", 5: "email", 7: "device_id", 8: "anonymous_id"}
 _IN_ONE = 1_000
-
-
-@dataclass
-class Observation:
-    """Decoded records by topic, in order of partition and offset, repeats of a number left out. `at` in each names its
-    place; `n`, `kind`, `node` and `src` come from headers. `events` and the like are rows of ClickHouse."""
-
-    records: dict[str, list[Row]]
-    channels: list[str]
-    events: list[Row] = field(default_factory=list)
-    owners: dict[str, str] = field(default_factory=dict)
-    customers: dict[str, Row] = field(default_factory=dict)
-    triggers: list[Row] = field(default_factory=list)
-    deliveries: list[Row] = field(default_factory=list)
-    duplicates: list[Row] = field(default_factory=list)
-    graph: dict[str, str] = field(default_factory=dict)
-    identifiers: dict[str, str] = field(default_factory=dict)
-    received: list[Received] = field(default_factory=list)
 
 
 class Channels:

@@ -12,8 +12,9 @@ from services.chassis.topics import load_topics
 from tests.chaos.rig import nemeses
 from tests.chaos.rig.deployment import Deployment
 from tests.chaos.rig.journal import Journal
-from tests.chaos.rig.observe import Channels, House, Observation, decode, read_graph, read_house
-from tests.chaos.rig.oracle import Oracle, unknown
+from tests.chaos.rig.observation import Observation
+from tests.chaos.rig.observe import Channels, House, decode, read_graph, read_house
+from tests.chaos.rig.oracle import differences, unknown
 from tests.chaos.rig.quiet import NotQuietError, Quiet
 from tests.chaos.rig.schedule import Fault, Shape
 from tests.chaos.rig.tail import Seen, Tail
@@ -100,7 +101,7 @@ class Station:
             for struck in verdict.struck:
                 struck.recovery_s = max(0.0, quiet_s - began_s - struck.ended_s)
             seen = self._observe(plan, since)
-            verdict.differences = Oracle(plan, journal, seen).differences()
+            verdict.differences = differences(plan, journal, seen)
             verdict.triggers = len(seen.triggers)
         except (NotQuietError, TimeoutError) as error:
             self.records += self._tail.take()

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from services.chassis.kafka.client import to_record
 
 Place = tuple[str, int]
 
@@ -45,7 +48,8 @@ class Tail:
     def ends(self, timeout_s: float = 5.0) -> dict[Place, int]:
         """The next offset of every partition, as its leader says. Raises KafkaException while it does not."""
         # On a connection of its own: the reader's is busy with fetches that wait.
-        wanted = dict.fromkeys(self._places, OffsetSpec.latest())
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted: dict[TopicPartition, OffsetSpec] = {place: latest for place in self._places}  # noqa: C420
         try:
             answers = self._admin.list_offsets(wanted, request_timeout=timeout_s)
             return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
@@ -83,9 +87,9 @@ class Tail:
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         if offset < self.next[topic, partition]:
             return
-        headers = {name: (value or b"").decode() for name, value in message.headers() or []}
-        value, key = message.value(), message.key() or b""
-        self._records.append(Seen(topic, partition, offset, bytes(key), value, headers))  # type: ignore[arg-type]
+        record = to_record(message)
+        headers = {name: value.decode() for name, value in record.headers.items()}
+        self._records.append(Seen(topic, partition, offset, record.key, record.value, headers))
         self.next[topic, partition] = offset + 1
 
 
