@@ -8,6 +8,7 @@ from cli.dead_allow import dead_allow
 from cli.demo.command import demo
 from cli.replay.command import replay
 from cli.resolve import resolve_command
+from cli.verify.command import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
@@ -22,6 +23,7 @@ customers.register(app)
 app.command()(bench)
 app.command()(demo)
 app.command()(replay)
+app.command()(verify)
 app.command(name="resolve")(resolve_command)
 
 

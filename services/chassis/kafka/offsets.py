@@ -180,10 +180,11 @@ def read_range(bootstrap: str, topic: str, partition: int, first: int, last: int
     return [record for record in records if record.offset <= last]
 
 
-def read_on(bootstrap: str, topic: str, partition: int, first: int) -> Iterator[Record]:
+def read_on(bootstrap: str, topic: str, partition: int, first: int, end: int | None = None) -> Iterator[Record]:
     """The records from offset `first` to where the partition ends when the reading arrives there, outside any group.
 
-    Raises Fatal when retention has taken `first`, Retriable when nothing comes for ASK_TIMEOUT_S.
+    `end`: none from this offset on. Raises Fatal when retention has taken `first`, Retriable when nothing comes for
+    ASK_TIMEOUT_S.
     """
     reader = Consumer(
         {
@@ -196,13 +197,18 @@ def read_on(bootstrap: str, topic: str, partition: int, first: int) -> Iterator[
     )
     try:
         reader.assign([TopicPartition(topic, partition, first)])
-        deadline = time.monotonic() + ASK_TIMEOUT_S
+        deadline, next_offset = time.monotonic() + ASK_TIMEOUT_S, first
         while time.monotonic() < deadline:
-            for message in reader.consume(1_000, 0.2):
+            # A call waits for as many as it is asked for: never for some that nobody wants.
+            for message in reader.consume(1_000 if end is None else min(1_000, max(1, end - next_offset)), 0.2):
                 deadline = time.monotonic() + ASK_TIMEOUT_S
                 error = message.error()
                 if error is None:
-                    yield to_record(message)
+                    next_offset = (message.offset() or 0) + 1
+                    if end is None or next_offset <= end:
+                        yield to_record(message)
+                    if end is not None and next_offset >= end:
+                        return
                 elif error.code() == KafkaError._PARTITION_EOF:
                     return
                 elif error.code() in TRUNCATED:

@@ -1,5 +1,7 @@
 """Redis or Valkey clients, and the assertions a ledger's server must pass before anything is written to it."""
 
+from typing import TypeAlias
+
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
@@ -17,6 +19,10 @@ SOCKET_TIMEOUT_S = 10.0
 # Of one asyncio client. The library's own pool refuses the call that finds all of its connections in use: a burst of
 # deliveries then backs off as if Redis were away. Redis works off one call at a time: more would only queue there.
 MAX_CONNECTIONS = 32
+
+
+# The driver's class, for the annotations of those who may not import the driver.
+RedisClient: TypeAlias = redis.Redis
 
 
 def sync_client(url: str) -> "redis.Redis":
