@@ -7,27 +7,24 @@ Only the main thread may call anything here but names, links, urls and log().
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from deploy.kafka.cluster import Cluster
-from deploy.kafka.ports import free_ports
-from deploy.local import valkey
 from deploy.local.probe import answers
-from deploy.local.settings import ROOT, LocalSettings, local_settings
+from deploy.local.settings import ROOT
 from services.chassis.topics import create_topics, load_topics
-from tests.chaos.rig.answers import KafkaFrames
+from tests.chaos.rig.backends import backends, migrate, settings_of
 from tests.chaos.rig.brokers import Brokers
 from tests.chaos.rig.clickhouse_faults import ClickhouseFront
+from tests.chaos.rig.links import Links
 from tests.chaos.rig.member import Member, Start
+from tests.chaos.rig.ports import free_block
 from tests.chaos.rig.processes import (
-    BACKENDS,
     CLICKHOUSE,
-    KAFKA,
     REDIS,
     Place,
     module_command,
@@ -51,20 +48,22 @@ class Deployment:
     ) -> None:  # fmt: skip
         self.folder, self.partitions, self._extra = folder, partitions, dict(environ or {})
         named = names_of(replicas or {})
-        ports = iter(free_ports(2 + 2 * len(named) + (brokers * len(named) if with_proxies else 0)))
-        self.settings = _settings(folder, next(ports), next(ports), partitions)
+        linked = len(named) if with_proxies else 0
+        of_cluster = brokers * (2 + linked)
+        block = free_block(of_cluster + 2 + 2 * len(named) + brokers * linked)
+        ports = iter(block[of_cluster:])
+        self.settings = settings_of(folder, next(ports), next(ports), partitions)
         self.places = {
             name: Place(name, service, next(ports), next(ports) if service in ("ingest", "notify") else 0)
             for name, service in named
         }
         told = {name: {n: next(ports) for n in range(1, brokers + 1)} for name in self.places} if with_proxies else {}
-        self.cluster = Cluster(folder / "kafka", brokers, told)
-        self._told = told
+        self.cluster = Cluster(folder / "kafka", brokers, told, block[0])
         self.brokers = Brokers(self.cluster)
         self.receiver = Receiver()
         # Between the proxies and ClickHouse: what an HTTP server can do wrong, a TCP proxy cannot.
         self.house = ClickhouseFront(0, self.settings.clickhouse_url)
-        self._links: dict[tuple[str, str], Proxy] = {}
+        self._links = Links(told, self.cluster, self.settings.redis_address, ("127.0.0.1", self.house.port))
         self._members: dict[str, Member] = {}
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -72,19 +71,19 @@ class Deployment:
         """Backends, topics and tables, services; returns when all are ready. Raises AssertionError with a log's end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cluster.start()
-        for name, command, environ, is_ready in self._backends():
+        for name, command, environ, is_ready in backends(self.settings):
             self._members[name] = self._member(name, command, environ, is_ready)
             self._members[name].start()
         for name in (REDIS, CLICKHOUSE):
             self.wait_ready(name)
         create_topics(self.cluster.bootstrap, load_topics().values(), self.partitions)
-        self._migrate()
+        migrate(self.settings)
         config = write_config(self.folder, self.receiver.url)
         for place in self.places.values():
-            addresses = self._addresses(place)
+            addresses = self._links.addresses(place)
             environ = service_environment(place, addresses, config, self.partitions)
             command = module_command(place.module)
-            member = self._member(place.name, command, environ, _answers(place.ready_url), place.module)
+            member = self._member(place.name, command, environ, partial(answers, place.ready_url), place.module)
             self._members[place.name] = member
             member.start()
         for name in self.places:
@@ -103,8 +102,7 @@ class Deployment:
             member.thaw()
             member.end(signal.SIGTERM, keep_up=False, timeout_s=max(0.1, deadline - time.monotonic()))
         self.cluster.close()
-        for proxy in self._links.values():
-            proxy.close()
+        self._links.close()
         self.receiver.close()
         self.house.close()
 
@@ -137,12 +135,12 @@ class Deployment:
 
     def link(self, name: str, backend: str) -> Proxy:
         """The proxy between a service process and `kafka`, `redis` or `clickhouse`. Raises KeyError."""
-        return self._links[name, backend]
+        return self._links.proxies[name, backend]
 
     @property
     def links(self) -> Mapping[tuple[str, str], Proxy]:
         """All of them."""
-        return self._links
+        return self._links.proxies
 
     def log(self, name: str) -> Path:
         """The log of a process, over all its lives."""
@@ -200,8 +198,7 @@ class Deployment:
 
     def heal(self) -> None:
         """Every fault ends: links healed, frozen processes go on, what is down comes back."""
-        for proxy in self._links.values():
-            proxy.heal()
+        self._links.heal()
         self.receiver.heal()
         self.house.heal()
         self.brokers.heal()
@@ -241,20 +238,6 @@ class Deployment:
             self.tick()
             time.sleep(POLL_S)
 
-    # -- parts --------------------------------------------------------------------------------------------------------
-    def _backends(self) -> list[tuple[str, tuple[str, ...], dict[str, str], Callable[[], bool]]]:
-        settings = self.settings
-        house = {
-            "TOUCHSTREAM_CLICKHOUSE_URL": settings.clickhouse_url,
-            "TOUCHSTREAM_LOCAL_STATE_DIR": str(settings.state_dir),
-            "TZ": "UTC",
-        }
-        front = module_command("deploy.local.clickhouse")
-        return [
-            (REDIS, tuple(valkey.command(settings)), {}, lambda: valkey.is_ready(settings)),
-            (CLICKHOUSE, front, house, _answers(f"{settings.clickhouse_url}/ping")),
-        ]
-
     def _member(
         self, name: str, command: tuple[str, ...], environ: Mapping[str, str], is_ready: Callable[[], bool],
         module: str = "",
@@ -264,52 +247,3 @@ class Deployment:
         extra = self._extra if module else {}
         environ = {**base, "PYTHONPATH": str(ROOT), **environ, **extra}
         return Member(name, command, environ, is_ready, self.settings.logs_dir, self.settings.run_dir, module)
-
-    def _addresses(self, place: Place) -> dict[str, str]:
-        """Backend → what the process connects to: its proxies, or the backends themselves."""
-        direct = {
-            REDIS: "{}:{}".format(*self.settings.redis_address),
-            CLICKHOUSE: f"127.0.0.1:{self.house.port}",
-        }
-        if place.name not in self._told:
-            return {KAFKA: self.cluster.bootstrap, **direct}
-        found = {KAFKA: self.cluster.link_bootstrap(place.name)}
-        for backend in BACKENDS[place.service]:
-            name = f"{place.name}:{backend}"
-            if backend == KAFKA:
-                proxy: Proxy | None = None
-                for number, told in self._told[place.name].items():
-                    target = ("127.0.0.1", self.cluster.link_port(place.name, number))
-                    if proxy is None:
-                        proxy = Proxy(told, target, KafkaFrames, name)
-                    else:
-                        proxy.also(told, target)
-                assert proxy is not None
-            else:
-                host, _, port = direct[backend].rpartition(":")
-                proxy = Proxy(0, (host, int(port)), name=name)
-                found[backend] = f"127.0.0.1:{proxy.port}"
-            self._links[place.name, backend] = proxy
-        return found
-
-    def _migrate(self) -> None:
-        environ = {**os.environ, "TOUCHSTREAM_CLICKHOUSE_URL": self.settings.clickhouse_url, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "services.profile.archive.migrate"]
-        done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"creating ClickHouse's tables failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-
-
-def _answers(url: str) -> Callable[[], bool]:
-    return lambda: answers(url)
-
-
-def _settings(folder: Path, redis_port: int, clickhouse_port: int, partitions: int) -> LocalSettings:
-    return local_settings(
-        {
-            "TOUCHSTREAM_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
-            "TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{clickhouse_port}",
-            "TOUCHSTREAM_LOCAL_STATE_DIR": str(folder),
-            "TOUCHSTREAM_LOCAL_APPENDFSYNC": "always",
-            "TOUCHSTREAM_PARTITIONS": str(partitions),
-        }
-    )
