@@ -107,6 +107,7 @@ def _rebase(settings: LocalSettings, is_drained: bool) -> bool:
     try:
         found = ledgers(redis)
         if not found:
+            renumber(redis, settings.partitions)  # notify may have seen the former topics before anybody claimed one
             return False
         if not is_drained and any(ledger.position for ledger in found):
             # The graph has numbered records that profile never saw: those customers would wait for ever.

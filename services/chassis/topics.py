@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -61,6 +62,20 @@ def _topic(entry: Mapping[str, Any], path: str) -> Topic:
     if topic.cleanup not in ("delete", "compact") or topic.value != "avro" or topic.partitions < 1:
         raise Fatal(f"{path}: topic {topic.name}: cleanup is delete or compact, value is avro, partitions at least 1")
     return topic
+
+
+def assert_partitions(places: Iterable[tuple[str, int]], partitions: int) -> None:
+    """Refuse topics that have another number of partitions than we were told. `places`: all (topic, partition).
+
+    Raises Fatal.
+    """
+    counts = Counter(topic for topic, _ in places)
+    wrong = [f"topic {name} has {count} partitions" for name, count in sorted(counts.items()) if count != partitions]
+    if wrong:
+        raise Fatal(
+            f"{', '.join(wrong)}, TOUCHSTREAM_PARTITIONS is {partitions}. Keys would be sent to other owners than they"
+            " have. Set the variable to what the deployment started with, the same for all services."
+        )
 
 
 def create_topics(bootstrap: str, topics: Iterable[Topic], partitions: int | None = None) -> list[str]:

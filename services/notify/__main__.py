@@ -10,7 +10,7 @@ from services.chassis.redis.client import async_client
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.notify.adapters.destinations import Destinations, load_destinations
-from services.notify.adapters.durable import wait_for_redis
+from services.notify.adapters.durable import wait_for_log, wait_for_redis
 from services.notify.app import Stream
 from services.notify.channels.sink import SinkStore
 from services.notify.channels.sink_server import SinkServer
@@ -30,6 +30,7 @@ def main(stop: Stop) -> None:
     sink_server = SinkServer(settings.ops_host, settings.sink_port, sink)
     try:
         wait_for_redis(settings.redis_url, settings.relaxed_durability, stop)
+        wait_for_log(settings, health, stop)
         run_to_end(serve(settings, destinations, sink, health, stop))
     finally:
         sink_server.close()

@@ -25,6 +25,7 @@ from services.chassis.redis.client import durable_client
 from services.chassis.redis.ledger import Ledger
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
+from services.chassis.topics import assert_partitions
 
 # Larger batches amortise the round trip; beyond a few thousand a script holds up the other partitions (10 µs an event).
 BATCH_MAX = 3_000
@@ -192,12 +193,7 @@ class Loop:
 def _read_log(settings: SharedSettings, topic: str) -> Log:
     cluster_id, topic_ids = offsets.log_identity(settings.kafka_bootstrap, [topic])
     firsts = offsets.first_offsets(settings.kafka_bootstrap, [topic])
-    if len(firsts) != settings.partitions:
-        raise Fatal(
-            f"topic {topic} has {len(firsts)} partitions, TOUCHSTREAM_PARTITIONS is {settings.partitions}. Keys would"
-            " be sent to other owners than they have. Set the variable to what the deployment started with, the same"
-            " for all services."
-        )
+    assert_partitions(firsts, settings.partitions)
     assert_retained(offsets.topic_configs(settings.kafka_bootstrap, [topic]), settings)
     return Log(cluster_id, topic_ids[topic], firsts)
 

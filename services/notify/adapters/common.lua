@@ -5,6 +5,7 @@
 --   rate:<destination> sorted set of recent sends   queues  set of destinations that ever had a queue
 --   out:<partition>   list of records for the topic deliveries   outn:<partition>  number of the last one appended
 --   seen:<partition>  hash: source partition → last sequence number seen in `triggers`
+--   log               cluster and topic ids that all this belongs to (see durable.py)
 local tag = KEYS[1]
 
 -- The server's clock unless the caller injects one: leases of replicas must not hang on their own clocks.

@@ -1,11 +1,18 @@
-"""Waiting for a Redis that keeps what it acknowledges."""
+"""Waiting for backends that keep what they acknowledge: a durable Redis, and the log that its state belongs to."""
 
-from services.chassis.errors import Retriable
+from services.chassis.errors import Fatal, Retriable
+from services.chassis.health import Health
+from services.chassis.kafka import offsets
+from services.chassis.kafka.retention import assert_retained
 from services.chassis.logs import get_logger
-from services.chassis.redis.client import assert_durable, sync_client
+from services.chassis.redis.client import RedisError, assert_durable, sync_client
 from services.chassis.run import Stop
+from services.chassis.settings import SharedSettings
+from services.chassis.topics import assert_partitions
+from services.notify.adapters.store import TAG
 
 PAUSE_S = 0.5
+TOPICS = ("triggers", "deliveries")
 
 
 def wait_for_redis(url: str, is_relaxed: bool, stop: Stop) -> None:
@@ -19,3 +26,38 @@ def wait_for_redis(url: str, is_relaxed: bool, stop: Stop) -> None:
             except Retriable as error:
                 get_logger().warning("redis.absent", text=str(error)[:200])
                 stop.wait(PAUSE_S)
+
+
+def wait_for_log(settings: SharedSettings, health: Health, stop: Stop) -> None:
+    """Return when the topics are fit and those that Redis knows, or stop is set. Raises Fatal when they are not."""
+    while not stop.is_set():
+        try:
+            _check_log(settings)
+            return
+        except Retriable as error:
+            health.set("kafka", False, str(error))
+            get_logger().warning("log.absent", text=str(error)[:200])
+            stop.wait(PAUSE_S)
+
+
+def _check_log(settings: SharedSettings) -> None:
+    cluster_id, topic_ids = offsets.log_identity(settings.kafka_bootstrap, TOPICS)
+    # Finished deliveries of a partition that `triggers` has not would wait for ever: nobody owns it.
+    assert_partitions(offsets.first_offsets(settings.kafka_bootstrap, TOPICS), settings.partitions)
+    assert_retained(offsets.topic_configs(settings.kafka_bootstrap, TOPICS[:1]), settings)
+    _adopt(settings.redis_url, "/".join([cluster_id, *(topic_ids[topic] for topic in TOPICS)]))
+
+
+def _adopt(redis_url: str, log: str) -> None:
+    """Remember the first log for good. The triggers of another Kafka would reach people whom they do not concern."""
+    try:
+        with sync_client(redis_url) as client:
+            found = client.set(f"{TAG}:log", log, nx=True, get=True)
+    except RedisError as error:
+        raise Retriable(f"{TAG}:log: {error}") from error
+    known = found.decode() if isinstance(found, bytes) else log
+    if known != log:
+        raise Fatal(
+            f"the deliveries in Redis belong to cluster and topics {known}, this is {log}. Point notify at its own"
+            " Kafka, or rebase on purpose after draining (touchstream rebase)."
+        )

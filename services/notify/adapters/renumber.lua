@@ -1,5 +1,6 @@
 -- Number the outboxes from 1 again, for a `deliveries` topic that begins anew. Runs after the text of common.lua; may be
 -- repeated. ARGV: partitions. Answer: records that wait.
+redis.call('DEL', tag .. ':log')
 local left = 0
 for partition = 0, ARGV[1] - 1 do
   local out = tag .. ':out:' .. partition

@@ -17,7 +17,7 @@ from services.chassis.records import unpack_entry
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.settings import SharedSettings
-from services.chassis.topics import load_topics
+from services.chassis.topics import assert_partitions, load_topics
 from services.profile.archive.core.rows import FEEDS
 from services.profile.archive.line import Line
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
@@ -39,14 +39,16 @@ class Log:
 def read_log(settings: SharedSettings) -> Log:
     """What the broker says of the archived topics.
 
-    Raises Retriable when it is away, Fatal when a topic is missing or kept too short.
+    Raises Retriable when it is away, Fatal when a topic is missing, cut up differently or kept too short.
     """
     bootstrap = settings.kafka_bootstrap
     topics = load_topics()
     cluster_id, topic_ids = offsets.log_identity(bootstrap, FEEDS)
+    firsts = offsets.first_offsets(bootstrap, FEEDS)
+    assert_partitions(firsts, settings.partitions)
     assert_retained(offsets.topic_configs(bootstrap, FEEDS), settings)
     compacted = frozenset(name for name in FEEDS if topics[name].cleanup == "compact")
-    return Log(cluster_id, topic_ids, offsets.first_offsets(bootstrap, FEEDS), compacted)
+    return Log(cluster_id, topic_ids, firsts, compacted)
 
 
 class Ownership:
