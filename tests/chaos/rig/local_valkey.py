@@ -43,6 +43,10 @@ class Valkey:
         assert self._process.poll() is None, f"Valkey ended: {self.log.read_text()[-2_000:]}"
         return valkey.is_ready(self._settings)
 
+    def is_running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """kill -9, and wait for its end."""
         if self._process is not None:

@@ -1,0 +1,68 @@
+"""A small disk of one backend's own, which can be full: a tmpfs on its data folder and a file that takes the rest.
+
+A limit on the size of a process's files would need no rights, but it fails with another error (EFBIG), never a
+directory, a rename or a memory-mapped file, and ClickHouse, which asks the file system first, would not see it.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+BALLAST = ".ballast"
+CHUNK = bytes(65_536)
+
+
+class Volume:
+    """open() before the backend starts, close() after it has ended. Mounting needs root: PermissionError without."""
+
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        self.folder, self.size_bytes = folder, size_bytes
+        self._is_mounted = False
+
+    def open(self) -> None:
+        """Mount it on the folder, which is created."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = f"size={self.size_bytes},mode=0700"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "touchstream-chaos", str(self.folder)],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise PermissionError(
+                f"a disk for {self.folder} cannot be mounted: {done.stderr.strip()}. Run the tests as root, or in a"
+                " mount namespace of your own: unshare --map-root-user --mount python -m pytest …"
+            )
+        self._is_mounted = True
+
+    def fill(self) -> None:
+        """Leave no byte: whoever writes now is told so."""
+        place = os.open(self.folder / BALLAST, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            for chunk in (CHUNK, CHUNK[:512], CHUNK[:1]):
+                _write_all(place, chunk)
+        finally:
+            os.close(place)
+
+    def free(self) -> None:
+        """Give the space back."""
+        (self.folder / BALLAST).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """What is left."""
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize
+
+    def close(self) -> None:
+        """Unmount; what is on it is gone."""
+        if self._is_mounted:
+            # Lazily: somebody may still hold a file, and a test that fails must not leave a mount behind.
+            subprocess.run(["umount", "-l", str(self.folder)], check=False)
+            self._is_mounted = False
+
+
+def _write_all(place: int, chunk: bytes) -> None:
+    try:
+        while True:
+            os.write(place, chunk)
+    except OSError:
+        return
