@@ -76,7 +76,7 @@ def clickhouse(settings: LocalSettings) -> Iterator[str]:
             return False
 
     with _running([sys.executable, "-m", "deploy.local.clickhouse"], env, settings.logs_dir / "clickhouse.log"):
-        wait_for(answers, "ClickHouse answers")
+        wait_for(answers, "ClickHouse answers", 90)  # 2 s of CPU, on a machine that may have much to do
         yield settings.clickhouse_url
 
 
