@@ -18,10 +18,10 @@ def main() -> int:
     parser.add_argument("--schedule", type=Path, default=FILE, help="another schedule.toml")
     parser.add_argument("--out", type=Path, help="file of results, appended to, one JSON line a seed")
     parser.add_argument("--state", type=Path, help="folder for the stacks' data and what is kept of failures")
-    parser.add_argument("--summarise", type=Path, help="only print what a results file comes to, as Markdown")
+    parser.add_argument("--summarise", type=Path, nargs="+", help="only print what results come to, as Markdown")
     given = parser.parse_args()
     if given.summarise:
-        print(summary(load(given.summarise)))
+        print(summary([row for path in given.summarise for row in load(path)]))
         return 0
     if not given.seeds:
         parser.error("--seeds is missing")
