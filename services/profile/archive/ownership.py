@@ -91,7 +91,7 @@ class Ownership:
 
     def drop(self, place: Place, wait_s: float = BACK_OFF_S) -> None:
         """Forget a line; it is claimed again after wait_s if it is still assigned."""
-        self.lines.pop(place, None)
+        self._forget(place)
         self._not_before_s[place] = time.monotonic() + wait_s
 
     def trim(self, line: Line) -> None:
@@ -103,7 +103,8 @@ class Ownership:
 
     def _assigned(self, places: list[Place]) -> None:
         self._wanted = set(places)
-        self.lines.clear()
+        for place in list(self.lines):
+            self._forget(place)
         self._not_before_s.clear()
         self.claim_missing("assigned")
         if not self.lines:
@@ -112,9 +113,16 @@ class Ownership:
     def _revoked(self, places: list[Place]) -> None:
         for place in places:
             self._wanted.discard(place)
-            line = self.lines.pop(place, None)
+            line = self._forget(place)
             if line is not None:
                 self.trim(line)
+
+    def _forget(self, place: Place) -> Line | None:
+        """The line, out of our hands; what the gauges said of it is its next owner's to say."""
+        line = self.lines.pop(place, None)
+        if line is not None:
+            self._metrics.forget(*place)
+        return line
 
     def _claim(self, place: Place) -> Line:
         topic, partition = place
