@@ -37,6 +37,7 @@ class Reader:
         """Join the group. on_assign must call start() for what it wants to read; both are called from within read()."""
 
         def assigned(consumer: Any, parts: list[TopicPartition]) -> None:
+            self.error = ""  # nothing is said of a complaint that is over; on an idle topic no record would either
             on_assign([(part.topic, part.partition) for part in parts])
 
         def revoked(consumer: Any, parts: list[TopicPartition]) -> None:
