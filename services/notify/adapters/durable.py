@@ -1,6 +1,7 @@
 """Waiting for backends that keep what they acknowledge: a durable Redis, and the log that its state belongs to."""
 
 from services.chassis.errors import Fatal, Retriable
+from services.chassis.failpoints import fp
 from services.chassis.health import Health
 from services.chassis.kafka import offsets
 from services.chassis.kafka.retention import assert_retained
@@ -52,7 +53,9 @@ def _adopt(redis_url: str, log: str) -> None:
     """Remember the first log for good. The triggers of another Kafka would reach people whom they do not concern."""
     try:
         with sync_client(redis_url) as client:
+            fp("before_adopt", RedisError)
             found = client.set(f"{TAG}:log", log, nx=True, get=True)
+            fp("after_adopt", RedisError)
     except RedisError as error:
         raise Retriable(f"{TAG}:log: {error}") from error
     known = found.decode() if isinstance(found, bytes) else log
