@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
+from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.line import Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.reader import Place, Reader
@@ -54,6 +55,8 @@ class Owned:
         for place in list(self.lines):
             self._forget(place)
         self.not_before_s.clear()
+        for place in places:
+            self.metrics.recoveries.assigned(place)
         self.claim_missing("assigned")
         if not self.lines:
             self.reader.start({})
@@ -64,6 +67,8 @@ class Owned:
         for place in places:
             self.wanted.discard(place)
             self._release(place)
+            self.metrics.outboxes.forget(place)
+            self.metrics.recoveries.given_away(place)
 
     def release_all(self) -> None:
         """Trim what is acknowledged and forget all lines: the process ends."""
@@ -79,10 +84,11 @@ class Owned:
         except Retriable as error:  # the next owner relays what could not be trimmed; its receivers drop it
             self.metrics.limited.warning("partition.untrimmed", place=place, text=str(error))
 
-    def drop(self, places: list[Place], wait_s: float = BACK_OFF_S) -> None:
+    def drop(self, places: list[Place], wait_s: float = BACK_OFF_S, cause: Cause = Cause.FAULT) -> None:
         """Forget these lines; they are claimed again after wait_s."""
         for place in places:
             self._forget(place)
+            self.metrics.recoveries.lost(place, cause)
             self.not_before_s[place] = time.monotonic() + wait_s
 
     def _forget(self, place: Place) -> Line | None:
@@ -116,8 +122,10 @@ class Owned:
             fp("before_restore", Retriable)
             entries = worker.restore(claim.unsent)
             claim.restored(entries)
+            self.metrics.outboxes.owe(place, len(entries))
             self.send([(claim, entry) for entry in entries])
             fp("after_restore", Retriable)
+            self.metrics.outboxes.paid(place)
         self.metrics.log.info(
             "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
             unsent=len(claim.unsent), tries=claim.tries,
