@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from services.chassis.errors import Retriable
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.line import Line, Worker
@@ -16,7 +16,7 @@ from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.records import Entry
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.ledger import Ledger, LedgerPort, NoLedger
 from services.chassis.redis.slots import Slot
 
 BACK_OFF_S = 0.5
@@ -116,7 +116,8 @@ class Owned:
     def _claim(self, place: Place) -> Line:
         topic, partition = place
         slot = Slot(self.service, partition, self.shared_slot)
-        claim = self.ledger.claim(slot, topic, self.log.cluster_id, self.log.topic_id, self.log.firsts.get(place, 0))
+        log = self.log
+        claim = take_over(self.ledger, self.reader, slot, topic, log.cluster_id, log.topic_id, log.firsts.get(place, 0))
         worker = self.open_worker(claim)
         if claim.unsent:
             fp("before_restore", Retriable)
@@ -133,3 +134,27 @@ class Owned:
         return Line(
             topic, claim, worker, self.metrics, self.service, self.is_numbered, touched_s=time.monotonic()
         )  # fmt: skip
+
+
+def take_over(
+    ledger: LedgerPort, reader: Reader, slot: Slot, topic: str, cluster_id: str, topic_id: str, first: int
+) -> Claim:
+    """Claim a partition's ledger; where there is none it begins at `first`. Raises Retriable, Fatal.
+
+    None although the group has worked on that partition before: Redis was lost. To begin again would number customers
+    and outputs anew beside those that are in the topics already, so that readers drop or repeat them: refused.
+    """
+    try:
+        return ledger.claim(slot, topic, cluster_id, topic_id, None)
+    except NoLedger:
+        reached = reader.committed((topic, slot.partition))
+    if reached:
+        service = slot.service.split(".", 1)[0]
+        raise Fatal(
+            f"{slot.ledger} does not exist, and group touchstream-{service} had worked {topic} partition"
+            f" {slot.partition} up to offset {reached}: Redis has lost its state. Nothing was changed. Bring back the"
+            " Redis that had it (its append-only file, a snapshot that is not older); if it is gone for good, stop all"
+            " services and run `touchstream rebuild`. Is this deployment meant to begin anew, empty its topics and"
+            " delete the consumer groups."
+        )
+    return ledger.claim(slot, topic, cluster_id, topic_id, first)

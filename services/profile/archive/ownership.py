@@ -11,6 +11,7 @@ from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka import offsets
 from services.chassis.kafka.debts import Cause
+from services.chassis.kafka.owned import take_over
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.kafka.retention import assert_retained
@@ -138,7 +139,8 @@ class Ownership:
         topic, partition = place
         cluster_id, topic_id = self._log.cluster_id, self._log.topic_ids[topic]
         slot = Slot(f"{SERVICE}.{topic}", partition)
-        claim = self._ledger.claim(slot, topic, cluster_id, topic_id, self._log.firsts.get(place, 0))
+        first = self._log.firsts.get(place, 0)
+        claim = take_over(self._ledger, self._reader, slot, topic, cluster_id, topic_id, first)
         if claim.unsent:
             fp("before_restore", Retriable)
             entries = [unpack_entry(blob) for blob in claim.unsent]
