@@ -55,9 +55,11 @@ class Verdict:
 class Station:
     """A running deployment of one shape; run() as often as wanted, until a seed leaves it broken."""
 
-    def __init__(self, shape: Shape, folder: Path) -> None:
+    def __init__(self, shape: Shape, folder: Path, deployment: Deployment | None = None) -> None:
+        """`deployment`: another one than the shape says."""
         self.shape, self.folder = shape, folder
-        self.deployment = Deployment(folder, shape.brokers, shape.replicas)
+        self.deployment = deployment or Deployment(folder, shape.brokers, shape.replicas)
+        self.manners = Manners()
         self.records: list[Seen] = []  # of the last seed
         self._channels = Channels()
         self._runs = 0
@@ -91,7 +93,7 @@ class Station:
         began_s, verdict = time.monotonic(), Verdict(seed, self.shape.name)
         # The run's number: the same seed again on this deployment has other customers.
         prefix = f"s{seed}r{self._runs}."
-        plan = Plan(seed, prefix, self.shape.scenes, int(time.time() * 1000), Manners())
+        plan = Plan(seed, prefix, self.shape.scenes, int(time.time() * 1000), self.manners)
         journal, since = Journal(self.journal_path), len(self.deployment.receiver.taken())
         workload = Workload(plan, journal, self.deployment.ingest_urls, workload_s)
         try:

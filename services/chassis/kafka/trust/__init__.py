@@ -1,1 +1,0 @@
-"""What a broker may be trusted with: promises that are tried out on it, whatever program it is."""
