@@ -12,7 +12,10 @@ ARGS ?=
 BROKERS ?= 1
 
 # Fast first, so that a mistake shows early. tests/containers needs Docker; tests/bench is no gate.
-TIERS := unit property contract conformance regression gates integration e2e
+TIERS := unit property contract conformance regression gates integration e2e chaos
+# On Apache Kafka: first what the broker may be trusted with, then everything that runs on a broker, then the faults.
+KAFKA_TESTS := $(wildcard tests/conformance/test_broker_*.py tests/conformance/test_kafka_*.py) \
+	tests/integration tests/e2e tests/chaos
 CHECKED := services cli deploy tests
 
 .PHONY: help
@@ -49,6 +52,11 @@ kafka: $(STAMP) ## run Apache Kafka without Docker (Java 17, Maven), one broker 
 .PHONY: test
 test: $(STAMP) ## run the tests, fast ones first
 	@$(BIN)/pytest $(wildcard $(TIERS:%=tests/%)) $(ARGS)
+
+.PHONY: test-kafka
+test-kafka: $(STAMP) ## run the tests of everything on a broker, faults included, on Apache Kafka (Java 17, Maven)
+	@$(BIN)/python -m deploy.kafka --prepare
+	@TOUCHSTREAM_TEST_KAFKA=apache $(BIN)/pytest -m "not containers" $(KAFKA_TESTS) $(ARGS)
 
 SEEDS ?= 1000
 .PHONY: simulate

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from deploy.kafka.cluster import Cluster
 from deploy.local.settings import local_settings
@@ -18,9 +20,15 @@ def main(stop: Stop) -> None:
     """Start one broker or three, run until told to stop; Fatal when one ends by itself."""
     parser = argparse.ArgumentParser(prog="python -m deploy.kafka", description=__doc__)
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="1, or 3 that keep three copies")
-    brokers = parser.parse_args().brokers
+    parser.add_argument("--prepare", action="store_true", help="only fetch the jars and record a first start")
+    options = parser.parse_args()
+    brokers: int = options.brokers
     settings = local_settings()
     configure_logs("kafka", settings.log_level)
+    if options.prepare:
+        with tempfile.TemporaryDirectory() as scratch:
+            Cluster(Path(scratch)).prepare()
+        return
     # A folder for each number: a cluster does not change its voters.
     folder = settings.state_dir / ("kafka" if brokers == 1 else f"kafka-{brokers}")
     cluster = Cluster(folder, brokers, port=settings.kafka_address[1])

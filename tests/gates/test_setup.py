@@ -119,9 +119,21 @@ def test_no_test_stands_outside_a_folder() -> None:
     assert not list((REPO / "tests").glob("test_*.py"))
 
 
-def test_continuous_integration_runs_the_two_commands_of_the_readme() -> None:
+def test_every_test_on_a_broker_runs_on_apache_kafka_too() -> None:
+    makefile = (REPO / "Makefile").read_text().replace("\\\n", " ")
+    listed = re.search(r"^KAFKA_TESTS := (.*)$", makefile, re.M)[1].split()  # type: ignore[index]
+    assert {"tests/integration", "tests/e2e", "tests/chaos"} <= set(listed)
+    marked = {path for path in (REPO / "tests").rglob("test_*.py") if "mark.kafka" in path.read_text()}
+    below = [REPO / name.strip("$()") for name in listed if "*" not in name]
+    first = set((REPO / "tests" / "conformance").glob("test_broker_*.py"))
+    first |= set((REPO / "tests" / "conformance").glob("test_kafka_*.py"))
+    left = {path for path in marked - first if not any(path.is_relative_to(folder) for folder in below)}
+    assert left - {Path(__file__)} == set()
+
+
+def test_continuous_integration_runs_the_three_commands_of_the_readme() -> None:
     lines = (REPO / ".ci" / "run").read_text().splitlines()
-    assert [line for line in lines if line.startswith("make ")] == ["make check", "make test"]
+    assert [line for line in lines if line.startswith("make ")] == ["make check", "make test", "make test-kafka"]
     assert "set -euo pipefail" in lines
 
 
