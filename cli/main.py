@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import customers, dead, docs, identity, rebase, rejected, rules, stack
+from cli import broker, customers, dead, docs, identity, rebase, rejected, rules, stack
 from cli.bench.command import bench
 from cli.dead_allow import dead_allow
 from cli.demo.command import demo
@@ -12,6 +12,7 @@ from cli.verify.command import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(docs.app, name="docs")
+app.add_typer(broker.app, name="broker")
 app.add_typer(rules.app, name="rules")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(dead.app, name="dead")

@@ -13,6 +13,7 @@ from cli.demo.hosts import is_alive, on_kept_stack, on_own_stack, restarts
 from cli.demo.opening import DEFAULT_EVENTS, Options
 from cli.demo.run import INTERRUPTED, Demo, Stack
 from cli.demo.screen import Screen
+from deploy.local.broker import is_lasting
 from deploy.local.control import holder
 from deploy.local.exclusive import StackError
 from deploy.local.processes import ingest_port, local_stack, metrics_urls, sink_port
@@ -76,7 +77,8 @@ def _play(settings: LocalSettings, options: Options, stop: Stop, keep: bool) -> 
     screen = Screen(console)
     runs, was_drained = holder(settings) is not None, (settings.state_dir / DRAINED).exists()
     # A stack that runs has nothing lost of what it was given; whether an earlier one had, the acknowledged events show.
-    stack = _stack(settings, is_own=not (runs or keep), was_drained=was_drained or runs)
+    is_all_there = was_drained or runs or not is_lasting(settings)
+    stack = _stack(settings, is_own=not (runs or keep), was_drained=is_all_there)
     demo_ = Demo(settings, options, stack, screen, stop)
     with screen.shown():
         if runs:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.verify.cut import assert_reachable
 from cli.verify.run import Report, Sources
 from cli.verify.run import verify as run
-from cli.verify.show import as_json, show
+from cli.verify.show import as_json, as_textfile, show
 from services.chassis.clickhouse import connect
 from services.chassis.errors import Fatal, Poison, Retriable
 from services.chassis.redis.client import RedisError, sync_client
@@ -36,6 +37,9 @@ complaints = Console(stderr=True, highlight=False)
 
 def verify(
     json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of the table")] = False,
+    textfile: Annotated[
+        Path | None, typer.Option(help="also write the outcome for Prometheus (node_exporter's textfile collector)")
+    ] = None,
     patience: Annotated[float, typer.Option(min=0, help="seconds to wait for what is on its way, at each look")] = 15.0,
 ) -> None:
     """Count everything again, hop by hop, from the topics, Redis and ClickHouse, and name every difference.
@@ -47,14 +51,24 @@ def verify(
     try:
         report = _verify(patience, shows_progress=not json_ and sys.stderr.isatty())
     except (SettingsError, Fatal, Retriable, Poison, RedisError) as error:
+        _write(textfile, None)
         complaints.print(f"verify could not look: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(BLIND) from error
     seconds = time.monotonic() - started_s
+    _write(textfile, report)
     if json_:
         print(json.dumps(as_json(report, seconds), ensure_ascii=False))
     else:
         show(report, seconds, console)
     raise typer.Exit(EQUAL if report.is_equal else DIFFERS)
+
+
+def _write(path: Path | None, report: Report | None) -> None:
+    """Whole or not at all: the collector may look at any moment."""
+    if path is not None:
+        new = path.with_suffix(".new")
+        new.write_text(as_textfile(report, time.time()), encoding="utf-8")
+        new.replace(path)
 
 
 def _verify(patience_s: float, shows_progress: bool) -> Report:

@@ -47,6 +47,26 @@ def _table(report: Report) -> Table:
     return shown
 
 
+def as_textfile(report: Report | None, finished_s: float) -> str:
+    """What node_exporter's textfile collector takes (or a push gateway); None: something could not be looked at."""
+    lines = [
+        "# HELP touchstream_verify_finished_timestamp_seconds when `touchstream verify` last ended",
+        "# TYPE touchstream_verify_finished_timestamp_seconds gauge",
+        f"touchstream_verify_finished_timestamp_seconds {finished_s:.0f}",
+        "# HELP touchstream_verify_blind 1: something could not be looked at",
+        "# TYPE touchstream_verify_blind gauge",
+        f"touchstream_verify_blind {int(report is None)}",
+        "# HELP touchstream_verify_differences what was found to differ, by hop",
+        "# TYPE touchstream_verify_differences gauge",
+    ]
+    counts: dict[str, int] = {}
+    for check in report.checks if report is not None else ():
+        found = sum(difference.count for difference in check.differences)
+        counts[check.hop] = counts.get(check.hop, 0) + found
+    lines += [f'touchstream_verify_differences{{hop="{hop}"}} {count}' for hop, count in counts.items()]
+    return "\n".join(lines) + "\n"
+
+
 def as_json(report: Report, seconds: float) -> dict[str, object]:
     """The fixed interface of `verify --json`."""
     return {

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from deploy.kafka import jars
-from deploy.kafka.first_start import CHECKPOINT, CLASSES, record, until
-from deploy.kafka.node import HOST, Link, Node, new_id
+from deploy.kafka.first_start import record, until
+from deploy.kafka.node import HOST, JVM, Link, Node, new_id
 from deploy.kafka.ports import free_ports
 from deploy.kafka.quorum import active_controller
 from deploy.local import pidfile
@@ -35,13 +35,12 @@ class Cluster:
     def __init__(
         self, folder: Path, brokers: int = 1, links: Mapping[str, Mapping[int, int]] | None = None, port: int = 0
     ) -> None:
-        """Choose ports, write nothing yet. `port`: of broker 1, the others and the controllers follow; 0: free ones."""
+        """Choose ports, write nothing yet. `port`: of broker 1, the others follow; 0: free ones."""
         if brokers not in (1, 3):
             raise Fatal(f"{brokers} brokers: one, or three, of which any one may fail")
         wanted, numbers = links or {}, range(1, brokers + 1)
-        count = brokers * (2 + len(wanted))
-        ports = iter(range(port, port + count) if port else free_ports(count))
-        plain = {number: next(ports) for number in numbers}
+        ports = iter(free_ports(brokers * (2 + len(wanted))))
+        plain = {number: port + number - 1 if port else next(ports) for number in numbers}
         voters = {number: next(ports) for number in numbers}
         self.folder = folder
         self._nodes = {
@@ -75,12 +74,30 @@ class Cluster:
         """What the clients of a link are given: the advertised ports of all brokers."""
         return ",".join(f"{HOST}:{node.links[link].advertised_port}" for node in self._nodes.values())
 
+    def command(self, number: int) -> list[str]:
+        """The command line of a broker, for those who run it themselves, after prepare()."""
+        return self._nodes[number].run_command()
+
+    def prepare(self) -> None:
+        """Have the jars, and write the brokers' properties and, where they have none, empty logs. Main thread only."""
+        jars.fetch()
+        jars.record_first_start(JVM, record)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mark = self.folder / "cluster.json"
+        if not mark.exists():
+            mark.write_text(json.dumps({"cluster_id": new_id(), "brokers": len(self._nodes)}), encoding="utf-8")
+        known = json.loads(mark.read_text(encoding="utf-8"))
+        if known["brokers"] != len(self._nodes):
+            raise Fatal(f"{self.folder} was made for {known['brokers']} broker(s), not {len(self._nodes)}")
+        for node in self._nodes.values():
+            node.write(known["cluster_id"])
+
     def start(self) -> None:
         """Start all brokers and wait until each sees all others. Raises Fatal with a log's last lines."""
         for left in pidfile.remembered(self._run_dir):
             pidfile.end(left, STOP_TIMEOUT_S)
             pidfile.forget(self._run_dir, left.name)
-        self._format()
+        self.prepare()
         for number in self._nodes:
             self._spawn(number)
         for number in self._nodes:
@@ -182,17 +199,5 @@ class Cluster:
         os.kill(self._children[number].pid, what)
 
     def _spawn(self, number: int) -> None:
-        classes = jars.first_start(record) / CLASSES
-        command = self._nodes[number].run_command((f"-XX:SharedArchiveFile={classes}",))
-        self._children[number] = spawn(f"kafka-{number}", command, os.environ, self.folder / "logs", self._run_dir)
-
-    def _format(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        mark = self.folder / "cluster.json"
-        if not mark.exists():
-            mark.write_text(json.dumps({"cluster_id": new_id(), "brokers": len(self._nodes)}), encoding="utf-8")
-        known = json.loads(mark.read_text(encoding="utf-8"))
-        if known["brokers"] != len(self._nodes):
-            raise Fatal(f"{self.folder} was made for {known['brokers']} broker(s), not {len(self._nodes)}")
-        for node in self._nodes.values():
-            node.write(known["cluster_id"], jars.first_start(record) / CHECKPOINT)
+        name, logs = f"kafka-{number}", self.folder / "logs"
+        self._children[number] = spawn(name, self.command(number), os.environ, logs, self._run_dir)

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.kafka.node import HOST, Node, new_id
+from deploy.kafka.node import CHECKPOINT, CLASSES, HOST, Node, new_id
 from deploy.kafka.ports import free_ports
 from deploy.local.child import spawn
 from services.chassis.errors import Fatal
 from services.chassis.kafka.brokers import live_brokers
 
-CLASSES, CHECKPOINT = "classes.jsa", "bootstrap.checkpoint"
 # Takes 10 s on a machine that has nothing else to do. Java writes the archive at the end.
 TIMEOUT_S = 180.0
 POLL_S = 0.05

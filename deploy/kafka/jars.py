@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -44,35 +44,44 @@ def tool(name: str) -> str:
 
 
 def classpath() -> str:
-    """All jars, fetched first if they are not there. Raises Fatal; two that ask at once wait in line."""
+    """All jars, whether they are there yet or not. Java expands it in the folder's own order, the same every time."""
+    return str(cache_folder() / "libs" / "*")
+
+
+def fetch() -> None:
+    """Have the jars, from Maven if they are not there yet. Raises Fatal; two that ask at once wait in line."""
     tool("java")
     libs = cache_folder() / "libs"
     if not libs.exists():
         with _alone(cache_folder(), "jars.lock") as scratch:
             if not libs.exists():
-                _fetch(scratch / "libs")
+                _maven(scratch / "libs")
                 (scratch / "libs").rename(libs)
-    # By name: the archive of classes is only taken for the very same classpath.
-    return ":".join(str(jar) for jar in sorted(libs.glob("*.jar")))
 
 
-def first_start(record: Callable[[Path], None]) -> Path:
-    """The folder of what `record` leaves there of a broker's first start, for this Java and these jars."""
+def first_start(options: Sequence[str]) -> Path:
+    """The folder that keeps what a first start left, whether it is there yet or not.
+
+    Java takes an archive of classes only with the very Java, jars and options with which it was made.
+    """
     java = Path(tool("java")).resolve()
-    of = sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()
-    kept = cache_folder() / f"first-start-{of[:12]}"
+    of = sha256(repr((str(java), java.stat().st_mtime_ns, classpath(), *options)).encode()).hexdigest()
+    return cache_folder() / f"first-start-{of[:12]}"
+
+
+def record_first_start(options: Sequence[str], record: Callable[[Path], None]) -> None:
+    """Have that folder, filled by `record` if it is not there yet. Raises Fatal; two that ask at once wait in line."""
+    kept = first_start(options)
     if not kept.exists():
-        _check_java(str(java))
-        # A lock of its own: a start asks for the classpath.
+        _check_java(tool("java"))
         with _alone(cache_folder(), "first-start.lock") as scratch:
             if not kept.exists():
                 (scratch / "kept").mkdir()
                 record(scratch / "kept")
                 (scratch / "kept").rename(kept)
-    return kept
 
 
-def _fetch(libs: Path) -> None:
+def _maven(libs: Path) -> None:
     command = [
         tool("mvn"), "--quiet", "--batch-mode", "-Dstyle.color=never", "--file", str(POM),
         "dependency:copy-dependencies", f"-DoutputDirectory={libs}",

@@ -13,6 +13,8 @@ BASE = Path(__file__).resolve().parent / "broker.properties"
 HOST = "127.0.0.1"
 # Small and quick to start: a quick compiler only (half the CPU of a start), a collector without threads of its own.
 JVM = ("-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto")
+# What first_start.py leaves for later ones.
+CLASSES, CHECKPOINT = "classes.jsa", "bootstrap.checkpoint"
 LOGGER = "org.slf4j.simpleLogger"
 
 
@@ -67,16 +69,16 @@ class Node:
         }
         return BASE.read_text(encoding="utf-8") + "".join(f"{name}={value}\n" for name, value in mine.items())
 
-    def write(self, cluster_id: str, checkpoint: Path) -> None:
+    def write(self, cluster_id: str) -> None:
         """Its properties, and what `StorageTool format` leaves, without a start of Java; a log that is there stays.
 
-        `checkpoint`: the bootstrap.checkpoint of any node of this version. It holds the levels of its features only.
+        The checkpoint may be that of any node of this version: it holds the levels of its features only.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         self.config.write_text(self.properties(), encoding="utf-8")
         meta = self.data / "meta.properties"
         if not meta.exists():
-            shutil.copy(checkpoint, self.data / checkpoint.name)
+            shutil.copy(jars.first_start(JVM) / CHECKPOINT, self.data / CHECKPOINT)
             lines = (f"node.id={self.number}", f"directory.id={new_id()}", "version=1", f"cluster.id={cluster_id}")
             meta.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -86,8 +88,9 @@ class Node:
         return [*_java(()), *tool]
 
     def run_command(self, options: tuple[str, ...] = ()) -> list[str]:
-        """Runs it in the foreground."""
-        return [*_java(options), "kafka.Kafka", str(self.config)]
+        """Runs it in the foreground. `options` of Java; without any, the classes of the first start are taken."""
+        known = (f"-XX:SharedArchiveFile={jars.first_start(JVM) / CLASSES}",)
+        return [*_java(options or known), "kafka.Kafka", str(self.config)]
 
 
 def new_id() -> str:

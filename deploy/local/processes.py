@@ -34,7 +34,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A process of the stack. `is_lasting`: its end ends the stack, because starting it again would lose its data."""
+    """A process of the stack. `is_lasting`: its end ends the stack, because starting it again would lose its data.
+
+    `before`: called before every start.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -44,6 +47,7 @@ class Spec:
     environ: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
     metrics_url: str = ""
+    before: Callable[[], None] = lambda: None
 
 
 def local_stack(settings: LocalSettings, environ: Mapping[str, str] | None = None) -> list[Spec]:
@@ -60,7 +64,8 @@ def backends(settings: LocalSettings) -> list[Spec]:
     return [
         Spec(
             "broker", tuple(broker.command(settings)), lambda: broker.is_ready(settings), is_backend=True,
-            is_lasting=True, environ=broker.environment(), ports=(kafka,),
+            is_lasting=broker.is_lasting(settings), environ=broker.environment(settings), ports=(kafka,),
+            before=lambda: broker.prepare(settings),
         ),
         Spec(
             "valkey", tuple(valkey.command(settings)), lambda: valkey.is_ready(settings), is_backend=True,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.local.broker import is_lasting
 from deploy.local.child import spawn
 from deploy.local.exclusive import Say, StackError, StateLock
 from deploy.local.idle import Look
@@ -19,7 +20,7 @@ from services.chassis.errors import Fatal, Retriable
 from services.chassis.kafka.offsets import end_offsets, first_offsets, log_identity
 from services.chassis.logs import configure_logs, get_logger
 from services.chassis.redis.client import sync_client
-from services.chassis.redis.inspect import ledgers
+from services.chassis.redis.inspect import foreign, ledgers
 from services.chassis.redis.rebase import rebase
 from services.chassis.run import Stop, run
 from services.chassis.topics import create_topics, load_topics
@@ -84,36 +85,39 @@ def run_stack(supervisor: Supervisor, stop: Stop) -> None:
 def prepare(settings: LocalSettings, environ: Mapping[str, str], say: Say) -> None:
     """Between backends and services: topics, tables, and ledgers that point into the new, empty topics.
 
-    The broker's topics are new with every start while Valkey and ClickHouse keep theirs, so every ledger's position is
+    Tansu's topics are new with every start while Valkey and ClickHouse keep theirs, so every ledger's position is
     set to the beginning of a new log generation. After a drained stop nothing is lost by that; after any other stop the
     events that were still in the topics are gone, and that is said. Raises StackError when ledgers hold work that began
-    in those topics and can never be finished.
+    in those topics and can never be finished. Where the topics are still those the ledgers know, nothing is moved.
     """
     drained = settings.state_dir / DRAINED
     try:
         setup(settings, environ)
-        is_first = not _rebase(settings, drained.exists())
+        has_moved = _rebase(settings, drained.exists())
     except Retriable as error:
         raise StackError(f"a backend that was ready does not answer: {error}") from error
     if drained.exists():
         drained.rename(drained.with_name(WAS_DRAINED))  # until everything is ready
-    elif not is_first:
+    elif has_moved:
         say(f"{GONE}; going on from what was processed")
 
 
 def _rebase(settings: LocalSettings, is_drained: bool) -> bool:
-    """Point the ledgers at the new topics; False when there are none yet."""
+    """Point the ledgers at the new topics; False when there are none yet, or they stand on these topics already."""
     redis = sync_client(settings.redis_url)
+    bootstrap, topics = settings.kafka_bootstrap, load_topics()
     try:
-        found = ledgers(redis)
-        if not found:
-            renumber(redis, settings.partitions)  # notify may have seen the former topics before anybody claimed one
+        identity = log_identity(bootstrap, topics)
+        elsewhere = {(slot.service, slot.partition, topic) for slot, topic in foreign(redis, *identity)}
+        if not elsewhere:
+            if is_lasting(settings):  # notify may have seen the former topics before anybody claimed one
+                renumber(redis, settings.partitions)
             return False
-        if not is_drained and any(ledger.position for ledger in found):
+        moving = [one for one in ledgers(redis) if (one.service, one.partition, one.topic) in elsewhere]
+        if not is_drained and any(ledger.position for ledger in moving):
             # The graph has numbered records that profile never saw: those customers would wait for ever.
             raise Fatal("customers' logs would have holes")
-        bootstrap, topics = settings.kafka_bootstrap, load_topics()
-        rebase(redis, *log_identity(bootstrap, topics), first_offsets(bootstrap, topics))
+        rebase(redis, *identity, first_offsets(bootstrap, topics))
         renumber(redis, settings.partitions)
     except Fatal as error:
         what = "" if is_drained else f"{GONE}, and what was half processed cannot go on without them: "
@@ -140,13 +144,13 @@ def _mark_again(settings: LocalSettings) -> None:
 
 
 def set_aside(settings: LocalSettings) -> Path | None:
-    """Move the data of Valkey and ClickHouse to <state>/aside/<time>, so that the next start is a first one.
+    """Move the data of the backends to <state>/aside/<time>, so that the next start is a first one.
 
     Returns the folder, or None when there were no data. Raises StackError while a stack runs.
     """
     lock = StateLock(settings)
     try:
-        there = [settings.state_dir / name for name in ("valkey", "clickhouse", DRAINED, WAS_DRAINED)]
+        there = [settings.state_dir / name for name in ("kafka", "valkey", "clickhouse", DRAINED, WAS_DRAINED)]
         there = [path for path in there if path.exists()]
         if not there:
             return None

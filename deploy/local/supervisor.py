@@ -74,6 +74,7 @@ class Supervisor:
     def _spawn(self, member: Member) -> None:
         spec = member.spec
         environ = {**self._environ, **spec.environ}
+        spec.before()
         member.child = spawn(
             spec.name, spec.command, environ, self.settings.logs_dir, self.settings.run_dir, member.restarts
         )

@@ -15,6 +15,7 @@ from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal
 from services.chassis.failpoints import fp_async
 from services.chassis.health import Health
+from services.chassis.kafka.debts import Recoveries
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Output, Record
 from services.chassis.run import Stop
@@ -49,6 +50,7 @@ class Stream:
         say_seldom()
         self._log = limited(get_logger())
         self._shown: set[int] = set()
+        self._recoveries = Recoveries(metrics.recovery_s)
         self._settings, self._health = settings, health
         self._next: dict[int, int] = {}  # partition → offset after the last acknowledged record
         self.app = _faust_app(settings, group)
@@ -116,10 +118,15 @@ class Stream:
         for partition in self._shown - {owned.partition for owned in found}:
             self._next.pop(partition, None)
             metrics.lag.remove(TOPIC, str(partition))
+            self._recoveries.given_away((TOPIC, partition))
+        for partition in {owned.partition for owned in found} - self._shown:
+            self._recoveries.assigned((TOPIC, partition))
         self._shown = {owned.partition for owned in found}
         for owned in found:
             place = max(self._next.get(owned.partition, 0), owned.committed)
             metrics.lag.labels(TOPIC, str(owned.partition)).set(max(0, (owned.end or 0) - place))
+            if owned.partition in self._next or (owned.end is not None and owned.end <= place):
+                self._recoveries.back((TOPIC, owned.partition))
 
 
 def _faust_app(settings: NotifySettings, group: str) -> App:

@@ -1,5 +1,6 @@
 """What the notifier counts. Label values come from closed lists: channels, statuses and the destinations file."""
 
+from services.chassis.kafka.debts import RECOVERY_BUCKETS_S
 from services.chassis.metrics import counter, gauge, histogram
 
 SERVICE = "notify"
@@ -22,4 +23,8 @@ end_to_end_s = histogram(
 breaker_state = gauge(SERVICE, "breaker_state", "0 closed, 1 half-open, 2 open", ["destination"])
 queue = gauge(SERVICE, "queue_deliveries", "deliveries waiting or under way", ["destination"])
 queue_age_s = gauge(SERVICE, "queue_age_seconds", "how long the most overdue delivery is overdue", ["destination"])
+recovery_s = histogram(
+    SERVICE, "recovery_seconds", "from losing a partition to working on it again", ["cause"], RECOVERY_BUCKETS_S
+)
+outbox_age_s = gauge(SERVICE, "outbox_age_seconds", "since when the oldest finished delivery waits for its topic")
 outbox = gauge(SERVICE, "outbox_records", "finished deliveries not yet known to be in the topic")

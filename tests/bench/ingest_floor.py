@@ -129,7 +129,8 @@ def main() -> None:
     port, state = free_port(), tempfile.mkdtemp()
     variables = {"TOUCHSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}", "TOUCHSTREAM_LOCAL_STATE_DIR": state}
     settings = local_settings(variables)
-    processes = [subprocess.Popen(broker.command(settings), env={**os.environ, **broker.environment()})]
+    broker.prepare(settings)
+    processes = [subprocess.Popen(broker.command(settings), env={**os.environ, **broker.environment(settings)})]
     try:
         wait_for(lambda: broker.is_ready(settings), "the broker answers")
         create_topics(settings.kafka_bootstrap, load_topics().values(), 4)

@@ -4,7 +4,7 @@ import pytest
 
 from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.records import Decision, unpack_entry
-from services.chassis.redis.ledger import Mismatch
+from services.chassis.redis.ledger import Mismatch, NoLedger
 from services.chassis.redis.slots import Slot
 from tests.conformance.conftest import KEY, OTHER, SLOT, Lab, change, output
 
@@ -14,6 +14,14 @@ def test_a_new_ledger_starts_where_the_log_starts(lab: Lab) -> None:
     claim = lab.claim(start=17)
     assert (claim.position, claim.epoch, claim.generation, claim.tries) == (17, 1, 1, 0)
     assert (claim.seen, claim.base, claim.unsent, claim.waits, claim.extra) == ({}, {}, [], {}, b"")
+
+
+def test_a_ledger_that_must_be_there_and_is_not_is_told_and_not_made(lab: Lab) -> None:
+    ledger = lab.ledger()
+    with pytest.raises(NoLedger):
+        ledger.claim(SLOT, "profile.changes", "cluster-1", "topic-1", None)
+    assert lab.claim(start=17).epoch == 1
+    assert ledger.claim(SLOT, "profile.changes", "cluster-1", "topic-1", None).position == 17
 
 
 def test_a_claim_finds_what_the_last_owner_left(lab: Lab) -> None:

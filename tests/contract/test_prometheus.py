@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 from cli.docs import settings_classes
-from cli.markdown import anchors
+from cli.markdown import anchors, command_problems
+from cli.verify.model import Check
+from cli.verify.run import Report
+from cli.verify.show import as_textfile
 
 REPO = Path(__file__).resolve().parents[2]
 PROMETHEUS = REPO / "deploy" / "prometheus"
@@ -19,13 +22,19 @@ BOARDS = REPO / "deploy" / "grafana" / "dashboards"
 # Processes whose common metrics the chassis' loop creates under their own name.
 LOOPS = ("identity", "profile", "rules", "archive")
 CREATED = re.compile(r"\b(counter|gauge|histogram)\(\s*([\w\"]+),\s*\"(\w+)\"")
-FROM_THE_CLIENT = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
+FROM_THE_CLIENT = {
+    "up", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds",
+}  # fmt: skip
+RUNBOOK = PROMETHEUS / "runbook.md"
+# What every page of the runbook says, in this order.
+PARTS = ("Means.", "Look.", "Do.", "Do not", "Ends")
 DURATION = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "1h"}
 
 
 def exported() -> set[str]:
     """Every series name that the services' code can produce, read from the calls that create the metrics."""
-    found = set(FROM_THE_CLIENT)
+    verified = Report([Check("a", "b", 0, 0)], [], 0)
+    found = FROM_THE_CLIENT | set(re.findall(r"^(\w+)", as_textfile(verified, 0.0), re.MULTILINE))
     for path in (REPO / "services").rglob("*.py"):
         text = path.read_text()
         constant = re.search(r"^SERVICE = \"(\w+)\"", text, re.MULTILINE)
@@ -113,16 +122,58 @@ def test_the_scraped_targets_are_the_services_and_their_metrics_ports() -> None:
     assert scraped == {name: [f"{name}:{cls.model_fields['metrics_port'].default}"] for name, cls in classes.items()}
 
 
-def test_every_alert_says_how_bad_it_is_and_has_a_runbook() -> None:
-    headings = anchors((PROMETHEUS / "README.md").read_text())
-    alerts = [rule for rule in rules() if "alert" in rule]
-    assert alerts
-    for alert in alerts:
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def pages(text: str) -> dict[str, str]:
+    """Heading → text below it, of a runbook."""
+    found = re.split(r"^## (.+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def page_problems(text: str, names: Sequence[str]) -> list[str]:
+    """Alerts without a page, pages without an alert, and pages that do not say everything."""
+    found = pages(text)
+    wrong = [f"{name}: no page" for name in names if name not in found]
+    wrong += [f"{name}: no such alert" for name in found if name not in names]
+    for name, page in found.items():
+        places = [page.find(f"**{part}") for part in PARTS]
+        if -1 in places or places != sorted(places):
+            wrong.append(f"{name}: must say {', '.join(PARTS)}")
+    return wrong
+
+
+def test_every_alert_says_how_bad_it_is_and_where_its_page_is() -> None:
+    headings = anchors(RUNBOOK.read_text())
+    assert alerts()
+    for alert in alerts():
         assert alert["labels"]["severity"] in ("critical", "warning"), alert["alert"]
         assert alert["annotations"]["summary"], alert["alert"]
         file, _, anchor = alert["annotations"]["runbook"].partition("#")
-        assert (REPO / file).samefile(PROMETHEUS / "README.md"), alert["alert"]
-        assert anchor in headings, alert["alert"]
+        assert (REPO / file).samefile(RUNBOOK), alert["alert"]
+        assert anchor == alert["alert"].lower() in headings, alert["alert"]
+
+
+def test_every_alert_has_a_page_that_says_what_to_do() -> None:
+    assert page_problems(RUNBOOK.read_text(), [alert["alert"] for alert in alerts()]) == []
+
+
+def test_a_planted_page_that_is_missing_incomplete_or_too_many_is_named() -> None:
+    whole = "\n\n".join(f"**{part}** x" for part in PARTS)
+    text = f"# Runbook\n\n## A\n\n{whole}\n\n## B\n\n{whole.replace('**Do.**', '')}\n\n## C\n\n{whole}\n"
+    assert page_problems(text, ["A", "B", "D"]) == ["D: no page", "C: no such alert", f"B: must say {', '.join(PARTS)}"]
+
+
+def test_a_planted_command_that_does_not_exist_is_named_on_a_page(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("up:\n")
+    (tmp_path / "runbook.md").write_text("Run `touchstream verfy`, then `make upp` and `touchstream verify --jsn`.")
+    assert command_problems(tmp_path) == [
+        "runbook.md: touchstream verfy: no command verfy",
+        "runbook.md: make upp: no target upp",
+        "runbook.md: touchstream verify --jsn: no option --jsn",
+    ]
+    assert [problem for problem in command_problems(REPO) if "runbook.md" in problem] == []
 
 
 def test_every_panel_asks_the_provisioned_data_source() -> None:

@@ -12,6 +12,7 @@ from cli.demo.journal import Journal, load
 from deploy.local import pidfile
 from deploy.local.processes import SERVICES
 from deploy.local.settings import ROOT
+from tests.backends import chosen
 
 TOUCHSTREAM = str(Path(sys.executable).parent / "touchstream")
 
@@ -25,6 +26,7 @@ class DemoStack:
         kafka, redis, self.clickhouse, *ports = _free_ports(len(names) + 3)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHSTREAM_")}
         self.environ = clean | {
+            **chosen(),
             "TOUCHSTREAM_LOCAL_STATE_DIR": str(self.state),
             "TOUCHSTREAM_LOCAL_READY_TIMEOUT_S": "120",
             "TOUCHSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka}",

@@ -224,7 +224,7 @@ def plain(value: object) -> str:
 
 
 def test_the_runbook_of_a_gap_says_that_notify_goes_on() -> None:
-    runbook = section((REPO / "deploy" / "prometheus" / "README.md").read_text(), "TouchstreamGap")
+    runbook = section((REPO / "deploy" / "prometheus" / "runbook.md").read_text(), "TouchstreamGap")
     assert re.search(r"`notify` .*`touchstream_notify_gaps_total` and goes on", runbook, re.DOTALL)
 
 

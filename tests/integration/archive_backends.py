@@ -1,7 +1,5 @@
 """Backends that the tests of a whole module share, because starting one takes longer than most of these tests."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +7,13 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local import broker, valkey
-from deploy.local.settings import ROOT, LocalSettings, local_settings
+from deploy.local import valkey
+from deploy.local.settings import LocalSettings, local_settings
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.testing.waiting import free_port, wait_for
-from services.chassis.topics import create_topics, load_topics
 from services.profile.archive.migrate import create_database, load_migrations, migrate
 from services.profile.archive.settings import ArchiveSettings
+from tests.backends import chosen, running, running_broker
 
 
 def settings_of(state: Path) -> LocalSettings:
@@ -27,36 +25,22 @@ def settings_of(state: Path) -> LocalSettings:
             "TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}",
             "TOUCHSTREAM_LOCAL_STATE_DIR": str(state),
             "TOUCHSTREAM_LOCAL_APPENDFSYNC": "always",
+            **chosen(),
         }
     )
 
 
 @contextmanager
-def _running(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=out, stderr=out, cwd=ROOT)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
 def kafka(settings: LocalSettings, partitions: int) -> Iterator[str]:
     """Bootstrap address of a broker with every topic."""
-    with _running(broker.command(settings), broker.environment(), settings.logs_dir / "broker.log"):
-        wait_for(lambda: broker.is_ready(settings), "the broker answers")
-        create_topics(settings.kafka_bootstrap, load_topics().values(), partitions)
+    with running_broker(settings, partitions):
         yield settings.kafka_bootstrap
 
 
 @contextmanager
 def redis(settings: LocalSettings) -> Iterator[str]:
     """URL of a Valkey with appendfsync always."""
-    (settings.state_dir / "valkey").mkdir(parents=True, exist_ok=True)
-    with _running(valkey.command(settings), {}, settings.logs_dir / "valkey.log"):
+    with running("valkey", valkey.command(settings), settings):
         wait_for(lambda: valkey.is_ready(settings), "Valkey answers")
         yield settings.redis_url
 
@@ -75,7 +59,7 @@ def clickhouse(settings: LocalSettings) -> Iterator[str]:
         except httpx.TransportError:
             return False
 
-    with _running([sys.executable, "-m", "deploy.local.clickhouse"], env, settings.logs_dir / "clickhouse.log"):
+    with running("clickhouse", [sys.executable, "-m", "deploy.local.clickhouse"], settings, env):
         wait_for(answers, "ClickHouse answers", 90)  # 2 s of CPU, on a machine that may have much to do
         yield settings.clickhouse_url
 

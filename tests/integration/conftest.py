@@ -1,7 +1,5 @@
 """Real backends for integration tests: the local stack's own programs on free ports, one set a test."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +8,11 @@ import httpx
 import pytest
 import redis
 
-from deploy.local import broker, valkey
-from deploy.local.settings import ROOT, LocalSettings, local_settings
+from deploy.local import valkey
+from deploy.local.settings import LocalSettings, local_settings
 from services.chassis.redis.client import sync_client
 from services.chassis.testing.waiting import free_port, wait_for
-from services.chassis.topics import create_topics, load_topics
+from tests.backends import chosen, running, running_broker
 
 
 @pytest.fixture
@@ -28,40 +26,26 @@ def backend_settings(tmp_path: Path) -> LocalSettings:
             "TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}",
             "TOUCHSTREAM_LOCAL_STATE_DIR": str(state),
             "TOUCHSTREAM_LOCAL_APPENDFSYNC": "always",
+            **chosen(),
             # Whatever the local stack has: the tests' keys are spread over four.
             "TOUCHSTREAM_PARTITIONS": "4",
         }
     )
 
 
-def _run(command: list[str], env: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
-        return subprocess.Popen(command, env={**os.environ, **env}, stdout=out, stderr=out, cwd=ROOT)
-
-
 @pytest.fixture
 def kafka(backend_settings: LocalSettings) -> Iterator[str]:
     """Bootstrap address of a broker that has every topic."""
-    log = backend_settings.logs_dir / "broker.log"
-    process = _run(broker.command(backend_settings), broker.environment(), log)
-    wait_for(lambda: broker.is_ready(backend_settings), "the broker answers")
-    topics = load_topics()
-    create_topics(backend_settings.kafka_bootstrap, topics.values(), backend_settings.partitions)
-    yield backend_settings.kafka_bootstrap
-    process.kill()
-    process.wait()
+    with running_broker(backend_settings, backend_settings.partitions):
+        yield backend_settings.kafka_bootstrap
 
 
 @pytest.fixture
 def redis_url(backend_settings: LocalSettings) -> Iterator[str]:
     """URL of a Valkey with appendfsync always."""
-    (backend_settings.state_dir / "valkey").mkdir(parents=True, exist_ok=True)
-    process = _run(valkey.command(backend_settings), {}, backend_settings.logs_dir / "valkey.log")
-    wait_for(lambda: valkey.is_ready(backend_settings), "Valkey answers")
-    yield backend_settings.redis_url
-    process.kill()
-    process.wait()
+    with running("valkey", valkey.command(backend_settings), backend_settings):
+        wait_for(lambda: valkey.is_ready(backend_settings), "Valkey answers")
+        yield backend_settings.redis_url
 
 
 @pytest.fixture
@@ -81,8 +65,6 @@ def clickhouse_url(backend_settings: LocalSettings) -> Iterator[str]:
         "TOUCHSTREAM_CLICKHOUSE_URL": backend_settings.clickhouse_url,
         "TOUCHSTREAM_LOCAL_STATE_DIR": str(backend_settings.state_dir),
     }
-    log = backend_settings.logs_dir / "clickhouse.log"
-    process = _run([sys.executable, "-m", "deploy.local.clickhouse"], env, log)
 
     def answers() -> bool:
         try:
@@ -90,7 +72,6 @@ def clickhouse_url(backend_settings: LocalSettings) -> Iterator[str]:
         except httpx.TransportError:
             return False
 
-    wait_for(answers, "ClickHouse answers")
-    yield backend_settings.clickhouse_url
-    process.kill()
-    process.wait()
+    with running("clickhouse", [sys.executable, "-m", "deploy.local.clickhouse"], backend_settings, env):
+        wait_for(answers, "ClickHouse answers")
+        yield backend_settings.clickhouse_url

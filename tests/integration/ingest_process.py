@@ -13,12 +13,11 @@ from typing import Any
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from deploy.local import broker
 from deploy.local.settings import ROOT, local_settings
 from services.chassis.avro import Codec
 from services.chassis.kafka.offsets import end_offsets
 from services.chassis.testing.waiting import free_port, wait_for
-from services.chassis.topics import create_topics, load_topics
+from tests.backends import chosen, running_broker
 
 PARTITIONS = 4
 READ_DEADLINE_S = 20.0
@@ -71,18 +70,10 @@ def ingest_process(bootstrap: str, folder: Path, waits: bool = True, **variables
 @contextmanager
 def broker_process(folder: Path, port: int = 0) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A broker with every topic: (bootstrap, process), for tests that stop it."""
-    settings = local_settings({"TOUCHSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{port or free_port()}"})
-    with (folder / "own-broker.log").open("wb") as out:
-        process = subprocess.Popen(
-            broker.command(settings), env={**os.environ, **broker.environment()}, stdout=out, stderr=out
-        )
-    try:
-        wait_for(lambda: broker.is_ready(settings), "the broker answers")
-        create_topics(settings.kafka_bootstrap, load_topics().values(), PARTITIONS)
+    own = {"TOUCHSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{port or free_port()}"}
+    settings = local_settings(chosen() | own | {"TOUCHSTREAM_LOCAL_STATE_DIR": str(folder / "own-broker")})
+    with running_broker(settings, PARTITIONS) as process:
         yield settings.kafka_bootstrap, process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def pause(process: "subprocess.Popen[bytes]") -> None:

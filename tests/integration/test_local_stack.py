@@ -18,6 +18,7 @@ import pytest
 from deploy.local import pidfile
 from deploy.local.processes import SERVICES
 from deploy.local.settings import ROOT
+from tests.backends import CHOSEN, chosen
 
 TOUCHSTREAM = str(Path(sys.executable).parent / "touchstream")
 NAMES = ["broker", "valkey", "clickhouse", *(name for name, _, _ in SERVICES)]
@@ -35,7 +36,7 @@ class Stack:
         own = {f"TOUCHSTREAM_{name}": str(port) for name, port in zip(names, ports[3:], strict=True)}
         self.ingest = own["TOUCHSTREAM_INGEST_PORT"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TOUCHSTREAM_")}
-        self.environ = clean | own | {
+        self.environ = clean | own | chosen() | {
             "TOUCHSTREAM_LOCAL_STATE_DIR": str(self.state),
             "TOUCHSTREAM_LOCAL_READY_TIMEOUT_S": "120",
             "TOUCHSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{self.kafka}",
@@ -152,6 +153,23 @@ def test_events_survive_a_killed_service_and_a_restart_of_the_stack(stack: Stack
     _until(lambda: not any(pidfile.is_running(one) for one in known), stack)
     assert stack.run("status").returncode == 1
     assert "no local stack" in stack.must("down")
+
+
+@pytest.mark.skipif(CHOSEN == "tansu", reason="Tansu's topics are in memory: what is not drained is gone")
+def test_on_a_durable_broker_a_stack_that_was_killed_goes_on_where_it_was(stack: Stack) -> None:
+    for start in (0, 300):
+        assert "gone" not in stack.must("up", "--detach")
+        stack.send(start, 300)
+        # Hardly anything of it is in ClickHouse yet.
+        (supervisor,) = (known for known in stack.processes() if known.name == "supervisor")
+        known = stack.processes()
+        os.kill(supervisor.pid, signal.SIGKILL)
+        _until(lambda known=known: not any(pidfile.is_running(one) for one in known), stack)  # type: ignore[misc]
+        assert not (stack.state / "drained").exists()
+    stack.must("up", "--detach")
+    stack.must("wait-idle", "--timeout", "90")
+    assert stack.archived() == (600, 600)
+    stack.must("down")
 
 
 def test_the_foreground_drains_and_stops_on_ctrl_c(stack: Stack) -> None:

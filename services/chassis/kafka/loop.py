@@ -13,6 +13,7 @@ from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.health import Health
 from services.chassis.kafka import client, offsets
+from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.owned import Log, Owned, Work, WorkerFactory
@@ -22,7 +23,7 @@ from services.chassis.kafka.retention import assert_retained
 from services.chassis.records import Entry, Record
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import durable_client
-from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.ledger import Ledger, Mismatch
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
 from services.chassis.topics import assert_partitions
@@ -99,9 +100,11 @@ class Loop:
             entries = self._advance(place, line, batches.get(place, []))
             if entries:
                 touched.append(place)
+                self.metrics.outboxes.owe(place, len(line.claim.stored) - line.claim.acknowledged)
                 work += [(line.claim, entry) for entry in entries]
         if work:
             self._relay(work, touched, started, sum(map(len, batches.values())))
+        self._recovered()
         self._upkeep()
 
     def _advance(self, place: Place, line: Line, records: list[Record]) -> list[Entry]:
@@ -110,14 +113,8 @@ class Loop:
             if line.is_stopped:
                 self.reader.pause([place])
             return entries
-        except Fenced as error:
-            # Somebody else owns it; a rebalance will say so. Should none come, claim again after the session timeout.
-            self.owned.drop([place], self.settings.kafka_session_timeout_ms / 1000)
-            self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
         except Retriable as error:
-            self.owned.drop([place])
-            self.metrics.failures.inc()
-            self.metrics.limited.warning("partition.retry", place=place, text=str(error))
+            self._lose(place, error)
         except Fatal:
             raise
         except Exception as error:  # a bug or a record that breaks the code: counted per position by the claim
@@ -125,6 +122,29 @@ class Loop:
             self.metrics.failures.inc()
             self.metrics.log.error("partition.failed", place=place, exc_info=error)
         return []
+
+    def _lose(self, place: Place, error: Retriable) -> None:
+        """Drop a line that cannot go on under its claim."""
+        if isinstance(error, Fenced):
+            # Somebody else owns it; a rebalance will say so. Should none come, claim again after the session timeout.
+            self.owned.drop([place], self.settings.kafka_session_timeout_ms / 1000, Cause.FENCED)
+            self.metrics.fenced.inc()
+            self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
+            return
+        self.owned.drop([place])
+        self.metrics.failures.inc()
+        self.metrics.mismatches.inc(isinstance(error, Mismatch))
+        self.metrics.limited.warning("partition.retry", place=place, text=str(error))
+
+    def _recovered(self) -> None:
+        """Partitions that were lost count as back when a batch of theirs is done, or nothing is left to do."""
+        for place in self.metrics.recoveries.pending():
+            line = self.owned.lines.get(place)
+            if line is None or line.is_stopped:
+                continue
+            end = self.reader.end(place)
+            if line.claim.applied or (end is not None and end <= line.claim.position):
+                self.metrics.recoveries.back(place)
 
     def _relay(self, work: Work, touched: list[Place], started: float, taken: int) -> None:
         try:
@@ -134,6 +154,8 @@ class Loop:
             self.metrics.failures.inc()
             self.metrics.limited.error("relay.failed", text=str(error))
             return
+        for place in touched:
+            self.metrics.outboxes.paid(place)
         elapsed = time.monotonic() - started
         self.metrics.batch_s.observe(elapsed)
         self.metrics.log.info("batch.done", records=taken, outputs=sent, ms=round(elapsed * 1000, 1))
@@ -166,12 +188,8 @@ class Loop:
                 line.touched_s = now
                 try:
                     self.ledger.touch(line.claim)
-                except Fenced as error:
-                    self.owned.drop([place], self.settings.kafka_session_timeout_ms / 1000)
-                    self.metrics.limited.warning("partition.fenced", place=place, text=str(error))
                 except Retriable as error:
-                    self.owned.drop([place])
-                    self.metrics.limited.warning("partition.retry", place=place, text=str(error))
+                    self._lose(place, error)
         if now >= self.next_upkeep_s:
             self.next_upkeep_s = now + 1.0
             self._report()

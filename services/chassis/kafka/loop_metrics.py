@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.chassis import metrics
 from services.chassis.health import Health
+from services.chassis.kafka.debts import RECOVERY_BUCKETS_S, Outboxes, Recoveries
 from services.chassis.logs import get_logger, limited
 from services.chassis.records import Record
 
@@ -28,6 +29,17 @@ class LoopMetrics:
         )
         self.claims: Counter = metrics.counter(service, "claims", "claims of partitions", ["reason"])
         self.failures: Counter = metrics.counter(service, "retriable_failures", "rounds given up and claimed again")
+        self.fenced: Counter = metrics.counter(
+            service, "fenced", "partitions lost while they were worked: another process has claimed them"
+        )
+        self.mismatches: Counter = metrics.counter(
+            service, "mismatches", "batches that the ledger refused because it stands elsewhere"
+        )
+        self.outboxes = Outboxes(service)
+        recovery_s = metrics.histogram(
+            service, "recovery_seconds", "from losing a partition to working on it again", ["cause"], RECOVERY_BUCKETS_S
+        )
+        self.recoveries = Recoveries(recovery_s)
         self.lag: Gauge = metrics.gauge(service, "lag_records", "records not yet worked", ["topic", "partition"])
         self.batch_s: Histogram = metrics.histogram(service, "batch_seconds", "one round: decide, apply, relay")
         self.sent: Counter = metrics.counter(service, "outputs", "records produced", ["topic"])

@@ -21,6 +21,16 @@ SILENT = (
     KafkaError.UNSUPPORTED_VERSION,
     KafkaError._UNSUPPORTED_FEATURE,
 )
+# What a broker answers while a partition is between two leaders, or was created a moment ago: asked again, it knows.
+UNSETTLED = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+ASK_AGAIN_S = 0.1
 
 
 def _admin(bootstrap: str) -> AdminClient:
@@ -117,21 +127,29 @@ def first_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int]
 
 
 def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
-    admin = _admin(bootstrap)
-    try:
-        metadata = admin.list_topics(timeout=ASK_TIMEOUT_S)
-        wanted: dict[Any, OffsetSpec] = {
-            TopicPartition(name, partition): spec
-            for name in topics
-            if name in metadata.topics
-            for partition in metadata.topics[name].partitions
-        }
-        if not wanted:
-            return {}
-        answers = admin.list_offsets(wanted, request_timeout=ASK_TIMEOUT_S)
-        return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
-    except KafkaException as error:
-        raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+    """Raises Retriable when the broker is away, or a partition still without a leader after ASK_TIMEOUT_S."""
+    admin, names, deadline = _admin(bootstrap), list(topics), time.monotonic() + ASK_TIMEOUT_S
+    while True:
+        try:
+            return _ask_offsets(admin, names, spec)
+        except KafkaException as error:
+            if error.args[0].code() not in UNSETTLED or time.monotonic() > deadline:
+                raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
+        time.sleep(ASK_AGAIN_S)
+
+
+def _ask_offsets(admin: AdminClient, topics: Iterable[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    metadata = admin.list_topics(timeout=ASK_TIMEOUT_S)
+    wanted: dict[Any, OffsetSpec] = {
+        TopicPartition(name, partition): spec
+        for name in topics
+        if name in metadata.topics
+        for partition in metadata.topics[name].partitions
+    }
+    if not wanted:
+        return {}
+    answers = admin.list_offsets(wanted, request_timeout=ASK_TIMEOUT_S)
+    return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
 
 
 def group_offsets(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from services.chassis.errors import Retriable
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
+from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.line import Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.records import Entry
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.ledger import Ledger, LedgerPort, NoLedger
 from services.chassis.redis.slots import Slot
 
 BACK_OFF_S = 0.5
@@ -54,6 +55,8 @@ class Owned:
         for place in list(self.lines):
             self._forget(place)
         self.not_before_s.clear()
+        for place in places:
+            self.metrics.recoveries.assigned(place)
         self.claim_missing("assigned")
         if not self.lines:
             self.reader.start({})
@@ -64,6 +67,8 @@ class Owned:
         for place in places:
             self.wanted.discard(place)
             self._release(place)
+            self.metrics.outboxes.forget(place)
+            self.metrics.recoveries.given_away(place)
 
     def release_all(self) -> None:
         """Trim what is acknowledged and forget all lines: the process ends."""
@@ -79,10 +84,11 @@ class Owned:
         except Retriable as error:  # the next owner relays what could not be trimmed; its receivers drop it
             self.metrics.limited.warning("partition.untrimmed", place=place, text=str(error))
 
-    def drop(self, places: list[Place], wait_s: float = BACK_OFF_S) -> None:
+    def drop(self, places: list[Place], wait_s: float = BACK_OFF_S, cause: Cause = Cause.FAULT) -> None:
         """Forget these lines; they are claimed again after wait_s."""
         for place in places:
             self._forget(place)
+            self.metrics.recoveries.lost(place, cause)
             self.not_before_s[place] = time.monotonic() + wait_s
 
     def _forget(self, place: Place) -> Line | None:
@@ -110,14 +116,17 @@ class Owned:
     def _claim(self, place: Place) -> Line:
         topic, partition = place
         slot = Slot(self.service, partition, self.shared_slot)
-        claim = self.ledger.claim(slot, topic, self.log.cluster_id, self.log.topic_id, self.log.firsts.get(place, 0))
+        log = self.log
+        claim = take_over(self.ledger, self.reader, slot, topic, log.cluster_id, log.topic_id, log.firsts.get(place, 0))
         worker = self.open_worker(claim)
         if claim.unsent:
             fp("before_restore", Retriable)
             entries = worker.restore(claim.unsent)
             claim.restored(entries)
+            self.metrics.outboxes.owe(place, len(entries))
             self.send([(claim, entry) for entry in entries])
             fp("after_restore", Retriable)
+            self.metrics.outboxes.paid(place)
         self.metrics.log.info(
             "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,
             unsent=len(claim.unsent), tries=claim.tries,
@@ -125,3 +134,27 @@ class Owned:
         return Line(
             topic, claim, worker, self.metrics, self.service, self.is_numbered, touched_s=time.monotonic()
         )  # fmt: skip
+
+
+def take_over(
+    ledger: LedgerPort, reader: Reader, slot: Slot, topic: str, cluster_id: str, topic_id: str, first: int
+) -> Claim:
+    """Claim a partition's ledger; where there is none it begins at `first`. Raises Retriable, Fatal.
+
+    None although the group has worked on that partition before: Redis was lost. To begin again would number customers
+    and outputs anew beside those that are in the topics already, so that readers drop or repeat them: refused.
+    """
+    try:
+        return ledger.claim(slot, topic, cluster_id, topic_id, None)
+    except NoLedger:
+        reached = reader.committed((topic, slot.partition))
+    if reached:
+        service = slot.service.split(".", 1)[0]
+        raise Fatal(
+            f"{slot.ledger} does not exist, and group touchstream-{service} had worked {topic} partition"
+            f" {slot.partition} up to offset {reached}: Redis has lost its state. Nothing was changed. Bring back the"
+            " Redis that had it (its append-only file, a snapshot that is not older); if it is gone for good, stop all"
+            " services and run `touchstream rebuild`. Is this deployment meant to begin anew, empty its topics and"
+            " delete the consumer groups."
+        )
+    return ledger.claim(slot, topic, cluster_id, topic_id, first)

@@ -9,11 +9,13 @@ from typing import Any, TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from services.chassis.errors import Fatal
+from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka import client
 from services.chassis.records import Record
 
+# Of a question that is asked once in a deployment's life; a broker that is away must not hold up a rebalance for long.
+ASK_TIMEOUT_S = 5.0
 Place: TypeAlias = tuple[str, int]
 Places = Callable[[list[Place]], None]
 
@@ -105,6 +107,14 @@ class Reader:
         except KafkaException:
             return None
         return high if high >= 0 else None
+
+    def committed(self, place: Place) -> int:
+        """What the group has last published for a place, by whatever process; 0 when nothing. Raises Retriable."""
+        try:
+            (found,) = self._consumer.committed([TopicPartition(*place)], ASK_TIMEOUT_S)
+        except KafkaException as error:
+            raise Retriable(f"the group's offset of {place} could not be read: {error}") from error
+        return max(0, found.offset)
 
     def publish(self, offsets: Mapping[Place, int]) -> str:
         """Commit positions to the group, for dashboards only; returns why it failed, empty when it was sent."""

@@ -1,6 +1,8 @@
--- KEYS: ledger hash, outbox list, waits hash. ARGV: cluster id, topic id, position of a ledger that is new.
+-- KEYS: ledger hash, outbox list, waits hash. ARGV: cluster id, topic id, position of a ledger that is new ('': there
+-- must be one).
 local m = redis.call('HMGET', KEYS[1], 'version', 'cluster', 'topic')
 if not m[1] then
+  if ARGV[3] == '' then return {'NONE'} end
   redis.call('HSET', KEYS[1], 'version', '1', 'generation', '1', 'cluster', ARGV[1], 'topic', ARGV[2], 'epoch', '0',
     'position', ARGV[3], 'batch', '', 'blob', '', 'tries', '-1', 'tries_position', ARGV[3])
 elseif m[1] ~= '1' or m[2] ~= ARGV[1] or m[3] ~= ARGV[2] then

@@ -1,6 +1,6 @@
 """What operators' tools ask of the ledgers: every claimed partition, its position and what is still unsent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,6 +38,20 @@ def registered(client: "redis.Redis") -> list[tuple[Slot, str]]:
         service, topic, partition, shared = member.split("|")
         found.append((Slot(service, int(partition), shared == "1"), topic))
     return found
+
+
+def foreign(client: "redis.Redis", cluster_id: str, topic_ids: Mapping[str, str]) -> list[tuple[Slot, str]]:
+    """Those whose topic is in topic_ids (name → id) but that stand on another cluster's or an earlier topic's log."""
+    slots = [(slot, topic) for slot, topic in registered(client) if topic in topic_ids]
+    pipe = client.pipeline(transaction=False)
+    for slot, _ in slots:
+        pipe.hmget(slot.ledger, "cluster", "topic")
+    answers = cast(list[list[bytes | None]], pipe.execute())
+    return [
+        (slot, topic)
+        for (slot, topic), known in zip(slots, answers, strict=True)
+        if known != [cluster_id.encode(), topic_ids[topic].encode()]
+    ]
 
 
 def ledgers(client: "redis.Redis") -> list[LedgerStatus]:

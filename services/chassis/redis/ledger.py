@@ -25,10 +25,14 @@ class Mismatch(Retriable):
     """The stored position is not the one this batch starts from: drop caches and claim again."""
 
 
+class NoLedger(Retriable):
+    """There is no ledger where one must be; nothing was changed."""
+
+
 class LedgerPort(Protocol):
     """What the loop needs; implemented by Ledger and by the fake."""
 
-    def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int) -> Claim: ...
+    def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int | None) -> Claim: ...
     def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry: ...
     def touch(self, claim: Claim) -> None: ...
     def delete(self, keys: list[str]) -> None: ...
@@ -56,19 +60,22 @@ class Ledger:
         self._claim = client.register_script(script_text(__package__, "claim.lua"))
         self._apply = client.register_script(prefix + script_text(__package__, "apply.lua"))
 
-    def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int) -> Claim:
+    def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int | None) -> Claim:
         """Become the owner of a partition: earlier owners are fenced from this moment.
 
-        `start` is where a ledger that does not exist yet begins (the log's first offset).
+        `start` is where a ledger that does not exist yet begins (the log's first offset); None: raises NoLedger then.
         """
+        first = "" if start is None else start
         try:
             fp("before_claim", RedisError)
             self.client.sadd(REGISTRY_KEY, f"{slot.service}|{topic}|{slot.partition}|{int(slot.shared)}")
             fp("after_register", RedisError)
-            answer = self._claim(keys=[slot.ledger, slot.outbox, slot.waits], args=[cluster_id, topic_id, start])
+            answer = self._claim(keys=[slot.ledger, slot.outbox, slot.waits], args=[cluster_id, topic_id, first])
             fp("after_claim", RedisError)
         except RedisError as error:
             raise Retriable(f"claim of {slot.ledger} failed: {error}") from error
+        if answer[0] == b"NONE":
+            raise NoLedger(f"{slot.ledger} does not exist")
         if answer[0] == b"FOREIGN":
             found = [text.decode() for text in answer[1:]]
             raise Fatal(

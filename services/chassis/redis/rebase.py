@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import redis
 
 from services.chassis.errors import Fatal
-from services.chassis.redis.inspect import registered
+from services.chassis.redis.inspect import foreign
 from services.chassis.redis.ledger import script_text
 
 
@@ -18,11 +18,11 @@ def rebase(
     """Rebase every ledger whose topic is in topic_ids (name → id on the new cluster); returns how many moved.
 
     Each begins at the oldest offset of its partition there (`firsts`), 0 where the topic has none. One that already
-    stands on that log is left alone. Raises Fatal when one still has unsent outputs or waiting customers: the old log
-    is then not drained, and leaving it would lose what they wait for.
+    stands on that log is left alone. Raises Fatal when another still has unsent outputs or waiting customers: the old
+    log is then not drained, and leaving it would lose what they wait for.
     """
     script = client.register_script(script_text("services.chassis.redis", "rebase.lua"))
-    slots = [(slot, topic) for slot, topic in registered(client) if topic in topic_ids]
+    slots = foreign(client, cluster_id, topic_ids)
     busy = [slot.ledger for slot, _ in slots if client.llen(slot.outbox) or client.hlen(slot.waits)]
     if busy:
         raise Fatal(f"ledgers {busy} are not drained: run the services on the old Kafka until `touchstream wait-idle`")

@@ -64,6 +64,7 @@ class FakeBroker:
     owners: dict[Place, object] = field(default_factory=dict)
     generation: int = 0
     late: list[list[Record]] = field(default_factory=list)
+    committed: dict[tuple[str, str, int], int] = field(default_factory=dict)  # (group, topic, partition) → offset
     # Told of every record that has arrived; and what one poll hands out: (places with something, most) → the same.
     on_append: Callable[[Record], None] = lambda record: None
     poll: Callable[[list[Place], int], tuple[list[Place], int]] = lambda places, most: (places, most)
@@ -91,7 +92,10 @@ class FakeBroker:
 class FakeConsumer:
     """A group member. `point` is told before every poll; it may never return (a crash) or take long (a freeze)."""
 
-    def __init__(self, broker: FakeBroker, member: object, point: Point, pass_time: Callable[[float], None]) -> None:
+    def __init__(
+        self, broker: FakeBroker, member: object, point: Point, pass_time: Callable[[float], None], group: str = ""
+    ) -> None:
+        self._group = group
         self._broker, self._member, self._point, self._pass_time = broker, member, point, pass_time
         self._generation = -1
         self._topics: list[str] = []
@@ -160,7 +164,15 @@ class FakeConsumer:
         return 0, len(self._broker.logs[part.topic, part.partition])
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
-        """Of no consequence: positions come from the ledger."""
+        """Of no consequence but one: where a group has worked, a ledger must not begin."""
+        self._broker.committed.update({(self._group, part.topic, part.partition): part.offset for part in offsets})
+
+    def committed(self, parts: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+        """The group's last commits; offset -1001 where there is none, as librdkafka says."""
+        known = self._broker.committed
+        return [
+            TopicPartition(p.topic, p.partition, known.get((self._group, p.topic, p.partition), -1001)) for p in parts
+        ]
 
     def close(self) -> None:
         """Leave the group."""
@@ -233,7 +245,7 @@ class FakeClient:
 
     def consumer(self, *settings: object) -> FakeConsumer:
         """A member of the group."""
-        return FakeConsumer(self.broker, self.member, self.point, self.pass_time)
+        return FakeConsumer(self.broker, self.member, self.point, self.pass_time, str(settings[1]))
 
     def producer(self, *settings: object) -> FakeProducer:
         """A new producer: its own numbering at the broker."""

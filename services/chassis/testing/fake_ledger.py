@@ -55,6 +55,8 @@ class FakeServer:
     # -- claim.lua ----------------------------------------------------------------------------------------------------
     def claim(self, keys: list[str], args: list[bytes]) -> object:
         """See claim.lua."""
+        if keys[0] not in self.hashes and not args[2]:
+            return [b"NONE"]
         meta = self.hashes.setdefault(keys[0], {})
         if "version" not in meta:
             meta |= {

@@ -6,6 +6,7 @@ former owner that does not know yet only repeats numbers.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -41,12 +42,27 @@ class Relay:
         """owned: partitions this replica relays now."""
         self._store, self._publisher, self._persistence, self._owned = store, publisher, persistence, owned
         self._acknowledged: dict[int, int] = {}
+        self._heads: dict[int, tuple[int, float]] = {}  # partition → number of the oldest record, since when it waits
+        metrics.outbox_age_s.set_function(self.age_s)
         self._pace = Pace(ROUND_S)
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
         """Something was finished."""
         self._wake.set()
+
+    def age_s(self) -> float:
+        """How long the oldest record has waited; 0 when none does. Asked at the scrape, also while a send hangs."""
+        now = time.monotonic()
+        return max((now - since for _, since in self._heads.values()), default=0.0)
+
+    def _look_at(self, partitions: Sequence[int], lists: Sequence[Sequence[Waiting]]) -> None:
+        now, heads = time.monotonic(), {}
+        for partition, waiting in zip(partitions, lists, strict=True):
+            if waiting:
+                number, since = self._heads.get(partition, (0, now))
+                heads[partition] = (waiting[0].number, since if number == waiting[0].number else now)
+        self._heads = heads
 
     async def run(self) -> None:
         """Relay until cancelled."""
@@ -65,11 +81,13 @@ class Relay:
         """One look at the outboxes: trim what is acknowledged, send what waits. Returns how many were sent."""
         partitions = list(self._owned())
         if not partitions:
+            self._heads = {}
             return 0
         # Used once: a number kept for longer could trim an outbox that began anew.
         acknowledged, self._acknowledged = self._acknowledged, {}
         pairs = [(partition, acknowledged.get(partition, 0)) for partition in partitions]
         lists = await self._store.outbox(CHUNK, pairs)
+        self._look_at(partitions, lists)
         work = [self._send(p, waiting) for p, waiting in zip(partitions, lists, strict=True) if waiting]
         results = await asyncio.gather(*work, return_exceptions=True)
         for result in results:
@@ -87,4 +105,6 @@ class Relay:
         sent = await self._publisher.publish(TOPIC, partition, outputs)
         self._acknowledged[partition] = waiting[sent - 1].number
         metrics.outputs.labels(TOPIC).inc(sent)
+        if sent == len(waiting):
+            self._heads.pop(partition, None)
         return sent

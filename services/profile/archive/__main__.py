@@ -16,12 +16,12 @@ from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
 from services.profile.archive.batches import Archiver
 from services.profile.archive.decode import open_decoders
-from services.profile.archive.handler import GATHER_S, LONGEST_ROUND_MS, Archive, Pace
+from services.profile.archive.handler import GATHER_S, GROUP, LONGEST_ROUND_MS, Archive, Pace
 from services.profile.archive.line import Limits
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
 from services.profile.archive.ownership import Ownership, read_log
 from services.profile.archive.settings import ArchiveSettings
-from services.profile.archive.tables import TableCheck, wait_for_tables
+from services.profile.archive.tables import DuplicateCheck, TableCheck, in_turn, wait_for_tables
 
 
 def main(stop: Stop) -> None:
@@ -46,11 +46,11 @@ def main(stop: Stop) -> None:
         archiver = Archiver(ledger, store, decoders, settings.partitions, limits, metrics, now_ms, registry)
         session_ms = settings.kafka_session_timeout_ms
         pace = Pace(settings.linger_ms / 1000, settings.inserts_per_s, settings.buffer_bytes, session_ms / 1000)
-        group = f"touchstream-{SERVICE}"
-        reader = Reader(settings.kafka_bootstrap, group, session_ms, SERVICE, LONGEST_ROUND_MS, GATHER_S)
+        reader = Reader(settings.kafka_bootstrap, GROUP, session_ms, SERVICE, LONGEST_ROUND_MS, GATHER_S)
         relay = Relay(lambda: client.producer(settings.kafka_bootstrap, SERVICE))
         ownership = Ownership(reader, relay, ledger, read_log(settings), metrics)
-        Archive(reader, relay, ownership, archiver, limits, pace, metrics, TableCheck(store, health)).run(stop)
+        checks = in_turn(TableCheck(store, health), DuplicateCheck(store, metrics.copies, ownership.is_first))
+        Archive(reader, relay, ownership, archiver, limits, pace, metrics, checks).run(stop)
     finally:
         store.close()
         ops.close()

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.chassis.errors import Fenced, Retriable
+from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.records import Entry
+from services.chassis.redis.ledger import Mismatch
 from services.chassis.run import Stop
 from services.profile.archive.batches import Archiver, NotInserted
 from services.profile.archive.line import Limits, Line
 from services.profile.archive.metrics import SERVICE, ArchiveMetrics
 from services.profile.archive.ownership import Ownership
 
+GROUP = f"touchstream-{SERVICE}"
 POLL_S = 0.1
 # Records wait for their batch anyway, and a round costs CPU whatever it reads: lower makes hundreds a second. Higher:
 # a stop waits for it, and so does what the client holds.
@@ -76,6 +79,7 @@ class Archive:
                 line.add(records, now_s)
         if now_s >= self._retry_at_s:
             self._archive_due(now_s)
+        self._recovered()
         self._balance()
         if time.monotonic() >= self._next_report_s:
             self._next_report_s = time.monotonic() + 1.0
@@ -97,16 +101,20 @@ class Archive:
         try:
             entry = self._archiver.advance(line)
             if entry is not None and entry.outputs:
+                self._metrics.outboxes.owe(place, 1)
                 self._send(line, entry)
+                self._metrics.outboxes.paid(place)
         except NotInserted as error:
             self._clickhouse_away(str(error))
             return False
         except Fenced as error:
-            self._ownership.drop(place, self._pace.fenced_wait_s)
+            self._ownership.drop(place, self._pace.fenced_wait_s, Cause.FENCED)
+            self._metrics.fenced.inc()
             self._metrics.limited.warning("partition.fenced", place=place, text=str(error))
         except Retriable as error:
             self._ownership.drop(place)
             self._metrics.failures.inc()
+            self._metrics.mismatches.inc(isinstance(error, Mismatch))
             self._metrics.limited.warning("partition.retry", place=place, text=str(error))
         else:
             if line.is_stopped:
@@ -114,6 +122,16 @@ class Archive:
             if entry is not None:
                 self._clickhouse_back()
         return True
+
+    def _recovered(self) -> None:
+        """Partitions that were lost count as back when a batch of theirs is in ClickHouse, or nothing is left to do."""
+        for place in self._metrics.recoveries.pending():
+            line = self._ownership.lines.get(place)
+            if line is None or line.is_stopped:
+                continue
+            end = self._reader.end(place)
+            if line.has_archived or (end is not None and end <= line.claim.position):
+                self._metrics.recoveries.back(place)
 
     def _send(self, line: Line, entry: Entry) -> None:
         self._relay.send([(line.claim, entry)])

@@ -83,6 +83,7 @@ class Line:
     batch: Batch | None = None
     is_stopped: bool = False
     is_paused: bool = False
+    has_archived: bool = False  # under this claim
 
     def __post_init__(self) -> None:
         stored = _extra.decode(self.claim.extra) if self.claim.extra else None
@@ -168,4 +169,4 @@ class Line:
         del self.records[:index]
         self.size_bytes = sum(len(record.value or b"") for record in self.records)
         self.since_s = now_s
-        self.intent, self.suspect, self.batch = None, None, None
+        self.intent, self.suspect, self.batch, self.has_archived = None, None, None, True

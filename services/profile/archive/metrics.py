@@ -34,4 +34,7 @@ class ArchiveMetrics(LoopMetrics):
             "from the log append of a batch's oldest record to its rows being visible",
             ["topic"],
         )
+        self.copies: Gauge = metrics.gauge(
+            SERVICE, "duplicate_rows", "rows of one record that are there more than once, last two days", ["table"]
+        )
         self.buffered: Gauge = metrics.gauge(SERVICE, "buffered_bytes", "record bytes read and not yet inserted")

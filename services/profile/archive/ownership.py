@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka import offsets
+from services.chassis.kafka.debts import Cause
+from services.chassis.kafka.owned import take_over
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.kafka.retention import assert_retained
@@ -64,6 +66,10 @@ class Ownership:
         """Join the group; assignments arrive while the reader reads."""
         self._reader.subscribe(sorted(self._log.topic_ids), self._assigned, self._revoked)
 
+    def is_first(self) -> bool:
+        """Whether this process does what one of all processes has to do."""
+        return ("touchpoints.resolved", 0) in self.lines
+
     def leave(self) -> None:
         """Trim what is acknowledged and leave the group."""
         for line in self.lines.values():
@@ -89,9 +95,10 @@ class Ownership:
             for line in self.lines.values():
                 line.is_paused = False
 
-    def drop(self, place: Place, wait_s: float = BACK_OFF_S) -> None:
+    def drop(self, place: Place, wait_s: float = BACK_OFF_S, cause: Cause = Cause.FAULT) -> None:
         """Forget a line; it is claimed again after wait_s if it is still assigned."""
         self._forget(place)
+        self._metrics.recoveries.lost(place, cause)
         self._not_before_s[place] = time.monotonic() + wait_s
 
     def trim(self, line: Line) -> None:
@@ -106,6 +113,8 @@ class Ownership:
         for place in list(self.lines):
             self._forget(place)
         self._not_before_s.clear()
+        for place in places:
+            self._metrics.recoveries.assigned(place)
         self.claim_missing("assigned")
         if not self.lines:
             self._reader.start({})
@@ -116,6 +125,8 @@ class Ownership:
             line = self._forget(place)
             if line is not None:
                 self.trim(line)
+            self._metrics.outboxes.forget(place)
+            self._metrics.recoveries.given_away(place)
 
     def _forget(self, place: Place) -> Line | None:
         """The line, out of our hands; what the gauges said of it is its next owner's to say."""
@@ -128,13 +139,16 @@ class Ownership:
         topic, partition = place
         cluster_id, topic_id = self._log.cluster_id, self._log.topic_ids[topic]
         slot = Slot(f"{SERVICE}.{topic}", partition)
-        claim = self._ledger.claim(slot, topic, cluster_id, topic_id, self._log.firsts.get(place, 0))
+        first = self._log.firsts.get(place, 0)
+        claim = take_over(self._ledger, self._reader, slot, topic, cluster_id, topic_id, first)
         if claim.unsent:
             fp("before_restore", Retriable)
             entries = [unpack_entry(blob) for blob in claim.unsent]
             claim.restored(entries)
+            self._metrics.outboxes.owe(place, len(entries))
             self._relay.send([(claim, entry) for entry in entries])
             fp("after_restore", Retriable)
+            self._metrics.outboxes.paid(place)
         line = Line(topic, claim, f"{cluster_id}/{topic_id}", topic in self._log.compacted)
         self._metrics.log.info(
             "partition.claimed", topic=topic, partition=partition, epoch=claim.epoch, position=claim.position,

@@ -5,12 +5,19 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from prometheus_client import Gauge
+
 from services.chassis.clickhouse import Row
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.health import Health
+from services.chassis.logs import get_logger
 from services.chassis.run import Stop
 from services.profile.archive.core.rows import FEEDS
 
+# Counting them reads what two days have brought: an hour of it must not fall behind. More often only costs more.
+DUPLICATES_EVERY_S = 900.0
+# Of that question; archive stands still meanwhile, and its group must hear from it within LONGEST_ROUND_MS.
+DUPLICATES_TIMEOUT_S = 15
 # Inserts that a table must remember. Lower: a batch repeated after a long outage of one worker, while the others went
 # on inserting, would be written twice (and collapse later, by the order key).
 MIN_WINDOW = 1_000
@@ -18,6 +25,10 @@ CHECK_EVERY_S = 300.0
 WAIT_S = 1.0
 TARGETS = tuple(sorted({table for feed in FEEDS.values() for table in feed.tables}))
 _WINDOW = re.compile(r"\bnon_replicated_deduplication_window = (\d+)")
+_DUPLICATES = f"""
+SELECT table, toUInt64(sum(copies)) AS copies FROM duplicates_daily WHERE day >= today() - 1 GROUP BY table
+SETTINGS max_execution_time = {DUPLICATES_TIMEOUT_S}
+"""
 _SQL = """
 SELECT name, engine, engine_full, create_table_query, arrayStringConcat(dependencies_table, ', ') AS views
 FROM system.tables WHERE database = {database:String}
@@ -107,3 +118,37 @@ class TableCheck:
         except (Retriable, Fatal):
             return  # inserts say so themselves
         self._health.set("tables", not wrong, "; ".join(wrong))
+
+
+class DuplicateCheck:
+    """How many rows ClickHouse has twice, from time to time; by one process of all."""
+
+    def __init__(self, clickhouse: Asker, copies: Gauge, is_mine: Callable[[], bool]) -> None:
+        self._clickhouse, self._copies, self._is_mine = clickhouse, copies, is_mine
+        self._next_s = 0.0
+
+    def __call__(self) -> None:
+        """Count when it is time; blocks for one query then. A process that does not count says nothing."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + DUPLICATES_EVERY_S
+        if not self._is_mine():
+            self._copies.clear()
+            return
+        try:
+            rows = self._clickhouse.query_rows(_DUPLICATES)
+        except (Retriable, Fatal) as error:
+            get_logger().warning("duplicates.uncounted", text=str(error))
+            return
+        for row in rows:
+            self._copies.labels(row["table"]).set(row["copies"])
+
+
+def in_turn(*checks: Callable[[], None]) -> Callable[[], None]:
+    """All of them, one after the other."""
+
+    def do() -> None:
+        for check in checks:
+            check()
+
+    return do

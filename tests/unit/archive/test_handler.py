@@ -68,6 +68,9 @@ class MemoryReader:
     def end(self, place: Place) -> int | None:
         return len(self.logs[place])
 
+    def committed(self, place: Place) -> int:
+        return self.published.get(place, 0)
+
     def publish(self, offsets: Mapping[Place, int]) -> str:
         self.published = dict(offsets)
         return ""

@@ -1,8 +1,10 @@
 """Finished deliveries out: in order, contiguous, repeated with the same numbers after any failure."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis import failpoints
 from services.chassis.errors import Fatal, Retriable
@@ -10,6 +12,7 @@ from services.chassis.failpoints import FailpointError
 from services.chassis.health import Health
 from services.notify.adapters.store import Accepted, Store
 from services.notify.core.model import Status
+from services.notify.handler import relay as relay_module
 from services.notify.handler.persist import Persistence
 from services.notify.handler.relay import Relay
 from tests.unit.notify.notify_builders import CUSTOMER, MemoryLog, delivery, until
@@ -89,3 +92,18 @@ async def test_it_works_by_itself_and_sees_what_another_replica_finished(store: 
     await fill(store, 3)
     await until(lambda: log.numbers("deliveries", 2) == [1, 2, 3], "everything is relayed without a wake")
     running.cancel()
+
+
+async def test_what_cannot_be_sent_grows_older_until_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(relay_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    log = MemoryLog(Retriable("away"), Retriable("away"))
+    await fill(store, 2)
+    found = relay(store, log)
+    for _ in range(2):
+        with pytest.raises(Retriable):
+            await found.round()
+        now[0] += 5
+    assert REGISTRY.get_sample_value("touchstream_notify_outbox_age_seconds") == 10
+    await found.round()
+    assert REGISTRY.get_sample_value("touchstream_notify_outbox_age_seconds") == 0
