@@ -4,6 +4,7 @@ Knows places (topic, partition) and Records; no ledger, no batches. What the gro
 within read().
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -18,6 +19,12 @@ from services.chassis.records import Record
 ASK_TIMEOUT_S = 5.0
 Place: TypeAlias = tuple[str, int]
 Places = Callable[[list[Place]], None]
+# A member without partitions says so in its health after this; a rebalance usually takes a second or two.
+TOLD_AFTER_S = 15.0
+# Added to two rebalances at their longest before a member that still waits is given up. Lower: a restart for nothing
+# while others are slow. Higher: its partitions lie still for longer.
+PATIENCE_S = 15.0
+ASK_S = 5.0
 
 
 class Reader:
@@ -33,6 +40,8 @@ class Reader:
         )
         self._gather_s = gather_s
         self._starts = 0
+        self._patience_s = (2 * max(session_timeout_ms, longest_round_ms) + session_timeout_ms) / 1000 + PATIENCE_S
+        self._waits_since_s: float | None = None  # for the group to say what is ours
         self.error = ""  # the last complaint of the client, for health; empty when reading works
 
     def subscribe(self, topics: Iterable[str], on_assign: Places, on_revoke: Places) -> None:
@@ -40,14 +49,17 @@ class Reader:
 
         def assigned(consumer: Any, parts: list[TopicPartition]) -> None:
             self.error = ""  # nothing is said of a complaint that is over; on an idle topic no record would either
+            self._waits_since_s = None
             on_assign([(part.topic, part.partition) for part in parts])
 
         def revoked(consumer: Any, parts: list[TopicPartition]) -> None:
+            self._waits_since_s = time.monotonic()
             fp("before_revoke", KafkaException)
             on_revoke([(part.topic, part.partition) for part in parts])
             self._consumer.unassign()
             fp("after_revoke", KafkaException)
 
+        self._waits_since_s = time.monotonic()
         fp("before_subscribe", KafkaException)
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         fp("after_subscribe", KafkaException)
@@ -63,7 +75,12 @@ class Reader:
         fp("after_assign", KafkaException)
 
     def read(self, most: int, timeout_s: float) -> dict[Place, list[Record]]:
-        """What has arrived, at most `most` records; waits up to timeout_s for the first. Raises Fatal (see _refuse)."""
+        """What has arrived, at most `most` records; waits up to timeout_s for the first.
+
+        Raises Fatal (see _refuse), and Retriable when the group has forgotten this member for good.
+        """
+        if self._waits_since_s is not None:
+            self._look_after(time.monotonic() - self._waits_since_s)
         fp("before_poll", KafkaException)
         messages = self._consumer.consume(1, timeout_s)
         if messages:
@@ -81,6 +98,29 @@ class Reader:
             record = client.to_record(message)
             found.setdefault((record.topic, record.partition), []).append(record)
         return found
+
+    def _look_after(self, waited_s: float) -> None:
+        """Say that no partitions come; give up when they do not although the broker is there.
+
+        librdkafka can lose the group's coordinator for ever (seen with 2.16 after a broker stood still for 7 s: the
+        poll went on, nobody was asked, for as long as one waited). Only a new client helps, so the process ends and
+        its orchestrator starts it again.
+        """
+        if waited_s > TOLD_AFTER_S:
+            self.error = f"no partitions from the group for {waited_s:.0f} s"
+        if waited_s < self._patience_s:
+            return
+        try:
+            fp("before_ask_broker", KafkaException)
+            self._consumer.list_topics(timeout=ASK_S)
+            fp("after_ask_broker", KafkaException)
+        except KafkaException:  # it is away: that is what there is to wait for
+            self._waits_since_s = time.monotonic()
+            return
+        raise Retriable(
+            f"the group has assigned nothing for {waited_s:.0f} s although the broker answers: the client has lost its"
+            " coordinator. Nothing is lost; a new process joins the group again"
+        )
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
