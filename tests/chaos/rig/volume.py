@@ -6,10 +6,13 @@ directory, a rename or a memory-mapped file, and ClickHouse, which asks the file
 
 import os
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 BALLAST = ".ballast"
 CHUNK = bytes(65_536)
+EVERY_S = 0.005
 
 
 class Volume:
@@ -18,6 +21,8 @@ class Volume:
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self.folder, self.size_bytes = folder, size_bytes
         self._is_mounted = False
+        self._is_filling = threading.Event()
+        self._filler: threading.Thread | None = None
 
     def open(self) -> None:
         """Mount it on the folder, which is created."""
@@ -35,7 +40,18 @@ class Volume:
         self._is_mounted = True
 
     def fill(self) -> None:
-        """Leave no byte: whoever writes now is told so."""
+        """Leave no byte, also of what the backend gives back meanwhile: whoever writes now is told so."""
+        self._take_all()
+        self._is_filling.set()
+        self._filler = threading.Thread(target=self._keep_full, daemon=True)
+        self._filler.start()
+
+    def _keep_full(self) -> None:
+        while self._is_filling.is_set():
+            self._take_all()
+            time.sleep(EVERY_S)
+
+    def _take_all(self) -> None:
         place = os.open(self.folder / BALLAST, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             for chunk in (CHUNK, CHUNK[:512], CHUNK[:1]):
@@ -45,6 +61,10 @@ class Volume:
 
     def free(self) -> None:
         """Give the space back."""
+        self._is_filling.clear()
+        if self._filler is not None:
+            self._filler.join()
+            self._filler = None
         (self.folder / BALLAST).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
@@ -55,6 +75,7 @@ class Volume:
     def close(self) -> None:
         """Unmount; what is on it is gone."""
         if self._is_mounted:
+            self.free()
             # Lazily: somebody may still hold a file, and a test that fails must not leave a mount behind.
             subprocess.run(["umount", "-l", str(self.folder)], check=False)
             self._is_mounted = False
