@@ -42,15 +42,11 @@ def registered(client: "redis.Redis") -> list[tuple[Slot, str]]:
 
 def foreign(client: "redis.Redis", cluster_id: str, topic_ids: Mapping[str, str]) -> list[tuple[Slot, str]]:
     """Those whose topic is in topic_ids (name → id) but that stand on another cluster's or an earlier topic's log."""
-    slots = [(slot, topic) for slot, topic in registered(client) if topic in topic_ids]
-    pipe = client.pipeline(transaction=False)
-    for slot, _ in slots:
-        pipe.hmget(slot.ledger, "cluster", "topic")
-    answers = cast(list[list[bytes | None]], pipe.execute())
     return [
         (slot, topic)
-        for (slot, topic), known in zip(slots, answers, strict=True)
-        if known != [cluster_id.encode(), topic_ids[topic].encode()]
+        for slot, topic in registered(client)
+        if topic in topic_ids
+        and client.hmget(slot.ledger, ["cluster", "topic"]) != [cluster_id.encode(), topic_ids[topic].encode()]
     ]
 
 
