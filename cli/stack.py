@@ -150,7 +150,7 @@ def setup() -> None:
     """Create the topics and bring ClickHouse's tables up to date; doing it again changes nothing."""
     settings = or_exit(lambda: load_settings(SharedSettings))
     topics = list(load_topics().values())
-    created = or_exit(lambda: create_topics(settings.kafka_bootstrap, topics, settings.partitions))
+    created = or_exit(lambda: create_topics(settings.kafka_bootstrap, topics, settings.partitions, settings.replicas))
     console.print(f"topics: {len(created)} created, {len(topics) - len(created)} were there")
     raise typer.Exit(subprocess.run([sys.executable, "-m", "services.profile.archive.migrate"], check=False).returncode)
 

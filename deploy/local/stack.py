@@ -165,7 +165,8 @@ def set_aside(settings: LocalSettings) -> Path | None:
 
 def setup(settings: LocalSettings, environ: Mapping[str, str]) -> list[str]:
     """Create the topics and bring ClickHouse's tables up to date; the topics created. Raises Fatal or Retriable."""
-    created = create_topics(settings.kafka_bootstrap, load_topics().values(), settings.partitions)
+    topics = load_topics().values()
+    created = create_topics(settings.kafka_bootstrap, topics, settings.partitions, settings.replicas)
     command = [sys.executable, "-m", "services.profile.archive.migrate"]
     child = spawn("migrate", command, environ, settings.logs_dir, settings.run_dir)
     if not child.wait(MIGRATE_TIMEOUT_S) or child.process.returncode != 0:

@@ -48,6 +48,9 @@ class SharedSettings(BaseModel):
     clickhouse_database: str = Field("touchstream", description="ClickHouse database")
     schema_registry_url: str = Field("", description="Confluent-compatible Schema Registry; empty: ids from schemas/")
     partitions: int = Field(64, ge=1, le=1024, description="partitions of every topic; fixed when a deployment starts")
+    replicas: int = Field(
+        0, ge=0, le=9, description="copies of every topic; 0: as many as there are brokers, at most 3"
+    )
     identifier_key: SecretStr = Field(
         SecretStr("touchstream-local"), min_length=16, max_length=64,
         description="secret that keys identifier digests (16 to 64 bytes)",

@@ -78,20 +78,25 @@ def assert_partitions(places: Iterable[tuple[str, int]], partitions: int) -> Non
         )
 
 
-def create_topics(bootstrap: str, topics: Iterable[Topic], partitions: int | None = None) -> list[str]:
+def create_topics(
+    bootstrap: str, topics: Iterable[Topic], partitions: int | None = None, replicas: int = 0
+) -> list[str]:
     """Create what is missing, check what exists; the names created. Doing it again, or twice at once, changes nothing.
 
-    partitions overrides the topics' own. Copies: as many as there are brokers, at most 3; all but one must hold a
-    record before it counts as written. Blocks until the broker shows every topic, at most about 40 s. Raises Fatal when
-    an existing topic has another number of partitions, clean-up or time stamp type, Retriable when the broker is away.
+    partitions overrides the topics' own. Copies: `replicas`; 0: as many as there are brokers, at most 3. All but one
+    must hold a record before it counts as written. Blocks until the broker shows every topic, at most about 40 s.
+    Raises Fatal when an existing topic has another number of partitions, fewer copies than `replicas`, another clean-up
+    or time stamp type; Retriable when the broker is away, or fewer brokers than `replicas` are there.
     """
     wanted = [replace(topic, partitions=partitions or topic.partitions) for topic in topics]
     admin = AdminClient({"bootstrap.servers": bootstrap, "client.id": "touchstream-topics", "log_level": 5})
     try:
         metadata = admin.list_topics(timeout=ADMIN_TIMEOUT_S)
         missing = [topic for topic in wanted if topic.name not in metadata.topics]
-        created = _create(admin, missing, min(MAX_REPLICAS, len(metadata.brokers)))
-        _check_partitions(admin, wanted)
+        if len(metadata.brokers) < replicas:
+            raise Retriable(f"topics are to have {replicas} copies, and {len(metadata.brokers)} brokers are there")
+        created = _create(admin, missing, replicas or min(MAX_REPLICAS, len(metadata.brokers)))
+        _check_partitions(admin, wanted, replicas)
         _check_configs(admin, wanted)
     except KafkaException as error:
         raise Retriable(f"creating topics on {bootstrap}: {error.args[0]}") from error
@@ -132,7 +137,7 @@ def _create(admin: AdminClient, missing: list[Topic], replicas: int) -> list[str
     return created
 
 
-def _check_partitions(admin: AdminClient, wanted: list[Topic]) -> None:
+def _check_partitions(admin: AdminClient, wanted: list[Topic], replicas: int) -> None:
     # A broker answers "created" before every other broker shows the topic.
     deadline = time.monotonic() + ADMIN_TIMEOUT_S
     while True:
@@ -152,6 +157,16 @@ def _check_partitions(admin: AdminClient, wanted: list[Topic]) -> None:
         raise Fatal(
             f"number of partitions: {'; '.join(wrong)}. It is fixed for the life of a deployment, because another one "
             "gives a customer two owners: set TOUCHSTREAM_PARTITIONS to the number found, or start with empty topics"
+        )
+    copies = {
+        topic.name: min(len(partition.replicas) for partition in found[topic.name].partitions.values())
+        for topic in wanted
+    }
+    few = [name for name, number in copies.items() if number < replicas]
+    if few:
+        raise Fatal(
+            f"topics with fewer than {replicas} copies: {', '.join(few)}. Give them more with "
+            "kafka-reassign-partitions.sh, or lower TOUCHSTREAM_REPLICAS"
         )
 
 

@@ -1,10 +1,12 @@
 """deploy/kafka: brokers that are killed, frozen and started again keep what they acknowledged, and say who leads."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from deploy.kafka.cluster import Cluster
 from services.chassis.errors import Fatal
@@ -81,6 +83,16 @@ def test_a_topic_on_three_brokers_has_three_copies_and_a_dead_leader_is_replaced
     three.start_again(leader)
     wait_for(lambda: in_sync(three.bootstrap, TOPIC.name, 0) == [1, 2, 3], "the dead one has caught up")
     assert b"without the leader" in values(three.bootstrap, 1)
+
+
+def test_topics_with_fewer_copies_than_asked_for_are_refused(three: Cluster) -> None:
+    assert create_topics(three.bootstrap, [TOPIC], partitions=3, replicas=3) == []
+    lone = replace(TOPIC, name="lone")
+    admin = AdminClient({"bootstrap.servers": three.bootstrap})
+    (made,) = admin.create_topics([NewTopic("lone", num_partitions=3, replication_factor=1)]).values()
+    made.result()
+    with pytest.raises(Fatal, match=r"fewer than 3 copies: lone\..*TOUCHSTREAM_REPLICAS"):
+        create_topics(three.bootstrap, [lone], partitions=3, replicas=3)
 
 
 def test_a_frozen_controller_is_replaced_and_comes_back(three: Cluster) -> None:

@@ -42,6 +42,13 @@ def test_another_number_of_partitions_is_refused_with_what_to_do(bootstrap: str)
         create_topics(bootstrap, [topic], partitions=8)
 
 
+def test_more_copies_than_brokers_wait_for_the_brokers_instead_of_making_fewer(bootstrap: str) -> None:
+    topic = _renamed(load_topics()["triggers"], "copied")
+    with pytest.raises(Retriable, match="to have 2 copies, and 1 brokers are there"):
+        create_topics(bootstrap, [topic], partitions=1, replicas=2)
+    assert "copied" not in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=DEADLINE_S).topics
+
+
 def test_a_topic_that_would_compact_what_must_be_deleted_is_refused(bootstrap: str) -> None:
     wrong = NewTopic("triggers.wrong", num_partitions=1, replication_factor=1, config={"cleanup.policy": "compact"})
     admin = AdminClient({"bootstrap.servers": bootstrap})
