@@ -22,7 +22,7 @@ from tests.chaos.rig.workload import Manners, Plan, Workload
 
 POLL_S = 0.03
 # A seed of a few seconds; a sender that waits for a broker that is away may take as long as that.
-SENDING_TIMEOUT_S = 120.0
+SENDING_TIMEOUT_S = 300.0
 
 
 @dataclass
