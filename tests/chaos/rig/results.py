@@ -57,18 +57,18 @@ def summary(rows: Sequence[Row]) -> str:
         f"- {len(faults)} faults injected; seeds with a difference: {len(failed)}"
         + (f" ({', '.join(str(row['seed']) for row in failed)})" if failed else ""),
     ]
-    return "\n".join([*head, "", *_table(rows)])
+    return "\n".join([*head, "", *_table(rows, "kind"), "", *_table(rows, "label")])
 
 
-def _table(rows: Iterable[Row]) -> list[str]:
-    """Faults by label: how often, and from their end until everything was at rest."""
+def _table(rows: Iterable[Row], by: str) -> list[str]:
+    """Faults by kind or label: how often, and from their end until everything was at rest (seeds that passed)."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     seeds: Counter[str] = Counter()
     for row in rows:
         for fault in row["faults"]:
-            seeds[fault["label"]] += 1
+            seeds[fault[by]] += 1
             if not row["differences"]:
-                found[fault["label"]].append(fault["recovery_s"])
+                found[fault[by]].append(fault["recovery_s"])
     lines = ["| fault | injected | recovery p50 | max |", "|---|---|---|---|"]
     for label in sorted(seeds):
         times = found[label]

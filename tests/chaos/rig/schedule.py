@@ -65,8 +65,6 @@ class Schedule:
     def faults_of(self, seed: int, shape: Shape) -> list[Fault]:
         """The faults of a seed, by their moments."""
         random = Random(f"faults {seed} {shape.name}")
-        choices = [(kind, target) for kind in self.kinds for target in _targets(kind, shape)]
-        weights = [kind.weight for kind, _ in choices]
         earliest, latest, overlap, follow = (
             float(str(self.timing[name])) for name in ("earliest_s", "latest_s", "overlap", "follow_s")
         )
@@ -74,7 +72,8 @@ class Schedule:
         assert isinstance(many, list)
         count = random.choices(range(1, len(many) + 1), many)[0]
         found: list[Fault] = []
-        for kind, target in random.choices(choices, weights, k=count):
+        for kind in random.choices(self.kinds, [kind.weight for kind in self.kinds], k=count):
+            target = random.choice(_targets(kind, shape))
             hold_s = random.uniform(*kind.hold_s)
             if found and random.random() < overlap and found[-1].hold_s:
                 at_s = found[-1].at_s + random.uniform(0, found[-1].hold_s)
