@@ -13,7 +13,7 @@ STEP = 1_000
 
 
 class Log:
-    """Reads partitions; memory is what the client fetches ahead (32 MB at most)."""
+    """Reads partitions; memory is what the client fetches ahead (16 MB at most)."""
 
     def __init__(self, bootstrap: str, cut: Cut, advance: Advance) -> None:
         self._bootstrap, self._cut, self._advance = bootstrap, cut, advance

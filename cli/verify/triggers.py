@@ -75,7 +75,9 @@ class TriggersHop:
         self.since_ms = min(record.log_ms, self.since_ms or record.log_ms)
         value = self._decode(record.value)
         self.wanted += len(json.loads(value["actions"]))
-        place = self._outcomes.place_of(record.headers.get("src", b""))
+        src = record.headers.get("src", b"")
+        # A hand-over's place has a fourth part: what decided it may be an operation (unlink), which is no event.
+        place = self._outcomes.place_of(src) if src.count(b".") == 2 else None
         if self._known and place is not None and place[0] in self._outcomes.events:
             bits = self._outcomes.events[place[0]]
             if bits.first <= place[1] < bits.end and place[1] not in bits:

@@ -1,4 +1,6 @@
-"""`touchstream verify` on the whole stack: all equal after merges, duplicates and an erasure; every damage is named."""
+"""`touchstream verify` on the whole stack: all equal after merges, splits, duplicates, garbage and an erasure; every
+damage is named.
+"""
 
 import json
 import os
@@ -102,6 +104,10 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verified]:
         send(stack, events(1))
         stack.settle()
         stack.must("identity", "erase", "user_id:v1-0", "--yes")
+        for device in range(3):
+            stack.must("identity", "unlink", f"anonymous_id:v1-1-{device}", "--yes")
+        garbage = Output("touchpoints", 0, b"anybody", b"no touchpoint")
+        publish(stack.environ["TOUCHSTREAM_KAFKA_BOOTSTRAP"], [garbage])
         send(stack, [{"type": "track", "event": "Late", "userId": "v1-0", "messageId": "verify-late"}])
         stack.settle()
         yield Verified(stack)
@@ -113,11 +119,13 @@ def hop(found: dict[str, Any], name: str, what: str = "") -> dict[str, Any]:
     return next(one for one in found["hops"] if one["hop"] == name and what in one["what"])
 
 
-def test_a_day_of_merges_duplicates_and_an_erasure_is_equal_at_every_hop(verified: Verified) -> None:
+def test_a_day_of_merges_duplicates_splits_garbage_and_an_erasure_is_equal_at_every_hop(verified: Verified) -> None:
     found = json.loads(verified.stack.must("verify", "--json"))
     first = hop(found, "touchpoints → identity")
     assert first["expected"] == first["got"] > EVENTS
-    assert re.search(r"1,500 events, \d+ client duplicates, 1 for erased identifiers, 1 operations", first["note"])
+    wanted = r"1,500 events, 1 dead letters, \d+ client duplicates, 1 for erased identifiers, 4 operations"
+    assert re.search(wanted, first["note"])
+    assert hop(found, "dead letters")["note"] == "identity 1"
     assert all(one["expected"] == one["got"] for one in found["hops"]), found
     assert hop(found, "identity → touchpoints.resolved")["got"] > EVENTS  # the hand-overs of the merges too
     assert hop(found, "relay")["got"] > 2 * EVENTS

@@ -209,6 +209,8 @@ def read_on(bootstrap: str, topic: str, partition: int, first: int, end: int | N
             "bootstrap.servers": bootstrap,
             "group.id": "touchstream-read-on",
             "enable.auto.commit": False,
+            # What is fetched ahead of a reader that takes its time; the client's own limit is 64 MB.
+            "queued.max.messages.kbytes": 16_384,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
         }
