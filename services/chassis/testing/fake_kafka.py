@@ -68,6 +68,8 @@ class FakeBroker:
     # Told of every record that has arrived; and what one poll hands out: (places with something, most) → the same.
     on_append: Callable[[Record], None] = lambda record: None
     poll: Callable[[list[Place], int], tuple[list[Place], int]] = lambda places, most: (places, most)
+    # Whether a member hears at a poll that its partitions have changed; until then it reads on.
+    tells: Callable[[], bool] = lambda: True
 
     def append(self, record: Record) -> None:
         """Write at the end of the record's partition; the broker gives offset and log time."""
@@ -129,7 +131,7 @@ class FakeConsumer:
     def consume(self, count: int, timeout_s: float) -> list[FakeMessage]:
         """Up to `count` messages; where there are none the timeout passes."""
         self._point("consume")
-        if self._generation != self._broker.generation:
+        if self._generation != self._broker.generation and (self._generation < 0 or self._broker.tells()):
             self._rebalance()
         found = self._read(count)
         if not found and timeout_s:

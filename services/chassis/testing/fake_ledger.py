@@ -5,7 +5,8 @@ asks twice or counts is the code that runs in production. Both halves together p
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from copy import copy
+from typing import Any, cast
 
 import redis
 from redis.exceptions import ResponseError
@@ -47,6 +48,15 @@ class FakeServer:
                 str(rest[0]), [str(key) for key in rest[2 : 2 + count]], [*map(to_bytes, rest[2 + count :])]
             )
         return getattr(self, f"_{str(name).lower()}")(*map(to_bytes, rest))
+
+    def saved(self) -> list[dict[str, Any]]:
+        """A copy of all data."""
+        kinds: list[dict[str, Any]] = [self.hashes, self.lists, self.sets, self.zsets]
+        return [dict(self.strings), *({key: copy(value) for key, value in kept.items()} for kept in kinds)]
+
+    def restore(self, saved: list[dict[str, Any]]) -> None:
+        """The data of an earlier moment; what was saved may be restored once."""
+        self.strings, self.hashes, self.lists, self.sets, self.zsets = saved
 
     def run_script(self, text: str, keys: list[str], arguments: list[bytes]) -> object:
         """One script, from beginning to end."""

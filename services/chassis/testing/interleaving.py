@@ -10,22 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
-from types import SimpleNamespace
 from typing import Any, cast
 
-import redis
 from greenlet import getcurrent, greenlet
 
 from services.chassis.errors import Fatal
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.records import Record
-from services.chassis.testing.fake_kafka import Place, SendFailure
-from services.chassis.testing.simulation import SETTINGS, START_MS, Crash, Plan, Process, Service, Simulation
+from services.chassis.testing import faults
+from services.chassis.testing.fake_kafka import Place
+from services.chassis.testing.faults import Fault
+from services.chassis.testing.quiet_metrics import QuietMetrics
+from services.chassis.testing.simulation import SETTINGS, START_MS, Crash, Process, Service, Simulation
 
 # How many points a process goes on before another one is asked: mostly few, sometimes a whole round.
 TURNS = (1, 1, 1, 2, 2, 3, 5, 8, 13, 40)
-FEW_POINTS_MS, PAUSE_S = 0.004, 0.6  # a turn; the time after which owners check their epoch and trim
-MOST_POINTS, MOST_PAUSES = 60_000, 400
+TURN_S, PAUSE_S = 0.004, 0.6  # a turn; the time after which owners check their epoch and trim
+MOST_POINTS, MOST_PAUSES = 15_000, 60
 
 
 class Stuck(Exception):  # noqa: N818
@@ -34,16 +35,6 @@ class Stuck(Exception):  # noqa: N818
 
 class Stopped(Exception):  # noqa: N818
     """A service has refused to go on and says why."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What strikes at a point. `delay`: points until it is over; `dice`: seeds what else is random about it."""
-
-    at: int
-    kind: str
-    delay: int = 0
-    dice: int = 0
 
 
 class Runner(Process):
@@ -75,8 +66,10 @@ class Runner(Process):
 
     def pass_time(self, seconds: float) -> None:
         """Sleep, unless a record comes."""
-        self.wake_s = self.simulation.passed_s + seconds
-        self.simulation.scheduler.switch()
+        world = self.simulation
+        # Many that have nothing to do must not keep each other awake.
+        self.wake_s = world.passed_s + max(seconds, 2 * TURN_S * len(world.processes))
+        world.scheduler.switch()
 
     def point(self, kind: str) -> None:
         """What others can see happens between two of these; "after" is the same place as the next one's "before"."""
@@ -104,43 +97,6 @@ class Runner(Process):
         self.simulation.say(f"{self.name} wakes")
 
 
-class QuietMetrics:
-    """In place of LoopMetrics, whose counting would take longer than the work. Bugs are raised, stops remembered."""
-
-    def __init__(self, stops: list[str]) -> None:
-        self._stops = stops
-        silent = SilentMetric()
-        self.log = self.limited = SimpleNamespace(info=_nothing, warning=_nothing, error=_raise)
-        self.health = silent
-        for name in ("records", "duplicates", "gaps", "dead_letters", "claims", "failures", "lag", "batch_s", "sent"):
-            setattr(self, name, silent)
-        self.taken = self.dead = self.forget = _nothing
-
-    def gap(self, topic: str, partition: int, record: Record, seen: dict[str, int]) -> None:
-        """A partition has stopped at a missing number."""
-        self._stops.append(f"gap in {topic}/{partition} before {record.headers['seq']!r}, taken {seen}")
-
-
-class SilentMetric:
-    """In place of a counter, gauge or histogram."""
-
-    def __getattr__(self, name: str) -> Callable[..., "SilentMetric"]:
-        return self._same
-
-    def _same(self, *values: object, **fields: object) -> "SilentMetric":
-        return self
-
-
-def _nothing(*values: object, **fields: object) -> None:
-    return None
-
-
-def _raise(event: str, **fields: object) -> None:
-    error = fields.get("exc_info")
-    if isinstance(error, BaseException):
-        raise error  # the loop would try again for ever: in a simulation a bug must be seen
-
-
 @dataclass
 class Interleaving(Simulation):
     """`faults`: in the order of their points. `skews`: how wrong wall clocks may be, ms. `story`: what happened."""
@@ -156,6 +112,9 @@ class Interleaving(Simulation):
         self.random = Random(self.seed)
         self.scheduler = getcurrent()
         self.points, self.entries, self.wall_ms = 0, 0, START_MS
+        self.current = "the group"
+        self.saved: list[dict[str, Any]] = []
+        self.everybody: list[Runner] = []
         self.started: Counter[str] = Counter()
         self.stops: list[str] = []
         self.struck: Counter[str] = Counter()
@@ -168,6 +127,7 @@ class Interleaving(Simulation):
         super().__post_init__()
         self.broker.on_append = self._arrived
         self.broker.poll = self._poll
+        self.broker.tells = lambda: self.calm or self.random.random() < 0.7
 
     def now_ms(self) -> int:
         """The wall clock; it stands still until somebody moves it."""
@@ -179,7 +139,15 @@ class Interleaving(Simulation):
 
     def new_process(self, service: Service) -> Runner:
         """See Simulation."""
-        return Runner(self, service)
+        runner = Runner(self, service)
+        self.everybody.append(runner)
+        return runner
+
+    def close(self) -> None:
+        """See Simulation. A coroutine that stands still would keep everything it refers to for ever."""
+        for one in self.everybody:
+            one.thread.throw()
+        super().close()
 
     def say(self, text: str) -> None:
         """One line of the story."""
@@ -217,10 +185,12 @@ class Interleaving(Simulation):
 
     def _resume(self, one: Runner) -> None:
         one.left = 1_000 if self.calm else TURNS[int(self.random.random() * len(TURNS))]
-        self.passed_s += FEW_POINTS_MS
+        self.passed_s += TURN_S
         if self.random.random() < 0.01:
             self.passed_s += PAUSE_S
+        self.current = one.name
         one.thread.switch()
+        self.current = "time"
         if self.stops:
             raise Stopped(self.stops[0])
         if one.has_died:
@@ -233,9 +203,9 @@ class Interleaving(Simulation):
         places = [place for place, owner in self.broker.owners.items() if owner is one]
         delay = self.random.choice((0, 0, self.random.randint(1, 150)))
         if places:
-            self.later(delay, lambda: self._give_away(one.service, places))
+            self.later(delay, lambda: self.give_away(one.service, places))
 
-    def _give_away(self, service: Service, places: list[Place], random: Random | None = None) -> None:
+    def give_away(self, service: Service, places: list[Place], random: Random | None = None) -> None:
         """A rebalance: these partitions go to processes that seem alive."""
         alive = [one for one in self.processes if one.service is service and not one.is_frozen]
         if not alive:
@@ -258,74 +228,13 @@ class Interleaving(Simulation):
             self.random.shuffle(places)
         return places, min(most, int(self.random.random() * self.batch_most) + (most == 1))
 
-    # -- faults -------------------------------------------------------------------------------------------------------
     def strike(self, one: Runner, kind: str) -> None:
         """The next fault happens, to the process that is at a point."""
         fault = self.pending.pop()
         self.next_at = self.pending[-1].at if self.pending else 1 << 60
         self.struck[fault.kind] += 1
         self.say(f"FAULT {fault.kind} of {one.name} at {kind}")
-        getattr(self, f"_{fault.kind}")(one, fault, Random(fault.dice))
-
-    def _crash(self, one: Runner, fault: Fault, random: Random) -> None:
-        raise Crash
-
-    def _freeze(self, one: Runner, fault: Fault, random: Random) -> None:
-        one.stand_still(fault.delay)
-
-    def _zombie(self, one: Runner, fault: Fault, random: Random) -> None:
-        """Its partitions go to others while it stands still; it wakes believing that they are its own."""
-        one.is_frozen = True
-        places = [place for place, owner in self.broker.owners.items() if owner is one]
-        if places:
-            self.later(
-                random.choice((0, 0, random.randint(1, 50))), lambda: self._give_away(one.service, places, random)
-            )
-        if random.random() < 0.4:
-            one.plans.append(Plan("", random.randint(1, 12), self._die))
-        one.stand_still(fault.delay)
-
-    @staticmethod
-    def _die() -> None:
-        raise Crash
-
-    def _rebalance(self, one: Runner, fault: Fault, random: Random) -> None:
-        topic = one.service.config.topic
-        self._give_away(one.service, [(topic, number) for number in range(one.service.partitions)], random)
-
-    def _lose_request(self, one: Runner, fault: Fault, random: Random) -> None:
-        """The next script is given up, perhaps also when it is asked for again; the server may read it later."""
-
-        def act() -> None:
-            self.late_requests.append(self.asked)
-            if random.random() < 0.5:
-                self.later(fault.delay, self.arrive)
-            raise redis.TimeoutError("no answer")
-
-        for again in range(random.choice((1, 1, 2))):
-            one.plans.append(Plan("script before", 1 + again, act))
-
-    def _lose_answer(self, one: Runner, fault: Fault, random: Random) -> None:
-        def act() -> None:
-            raise redis.TimeoutError("no answer")
-
-        for again in range(random.choice((1, 1, 2))):
-            one.plans.append(Plan("script after", 1 + again, act))
-
-    def _lose_send(self, one: Runner, fault: Fault, random: Random) -> None:
-        """The next message fails, whether or not the broker has it, or will have it."""
-        arrives, late = random.random() < 0.5, random.random() < 0.3
-
-        def act() -> None:
-            if late:
-                self.later(fault.delay, self.arrive)
-            raise SendFailure(arrives, late)
-
-        one.plans.append(Plan("deliver", 1, act))
-
-    def _days(self, one: Runner, fault: Fault, random: Random) -> None:
-        """The wall clock moves on, for everybody."""
-        self.wall_ms += random.choice((1, 20, 31, 60, 91)) * 86_400_000
+        faults.KINDS[fault.kind](self, one, fault, Random(fault.dice))
 
     def arrive(self) -> None:
         """See Simulation."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from tests.property.simulator.configurations import CONFIGURATIONS
 from tests.property.simulator.pipeline import fast
 from tests.property.simulator.run import run
-from tests.property.simulator.workload import plan_of
+from tests.property.simulator.workload import Config, plan_of
 
 CHUNK = 50
+ROLLED_BACK = Config(rolls_back=True, faults=(0, 0), lost_sends=(0, 0), points=500)
 
 
 @dataclass
@@ -60,6 +61,22 @@ def campaign(names: Iterable[str], first: int, last: int, jobs: int) -> Iterator
                 figures.add(part)
             figures.seconds = time.monotonic() - started
             yield name, figures
+
+
+def after_roll_backs(seeds: Iterable[int]) -> Counter[str]:
+    """How runs end in which Redis, once, comes back as it was some steps earlier, against its contract.
+
+    right: nothing that mattered was lost. stopped: a service refuses to go on. waits: something is left that nobody
+    works off, as lag and waiting customers show. unnoticed: all is quiet, and wrong.
+    """
+    found: Counter[str] = Counter()
+    with fast():
+        for seed in seeds:
+            result = run(plan_of(ROLLED_BACK, seed))
+            kind = result.wrong[0].partition(":")[0] if result.wrong else "right"
+            if result.struck["roll_back"]:
+                found[{"right": "right", "stopped": "stopped", "stuck": "waits"}.get(kind, "unnoticed")] += 1
+    return found
 
 
 def shown(name: str, figures: Figures) -> str:

@@ -20,7 +20,7 @@ from services.profile.core.view import view
 from services.rules.core.state import unpack
 from tests.property.simulator.pipeline import Server, codec
 from tests.property.simulator.reference import Line, Person, Reference, folded, place_of, trigger_id
-from tests.property.simulator.rule_book import FORGOTTEN, TIMELY, plain
+from tests.property.simulator.rule_book import FORGOTTEN, TIMELY, plain, triggers_of
 from tests.unit.profile.profile_builders import CONFIG, CUTS
 
 STATES = msgspec.msgpack.Decoder(CustomerState)
@@ -188,6 +188,9 @@ class Outcome:
                 yield f"triggers: id {trigger['trigger_id']} of {trigger['rule']} at {trigger['anchor']}"
         want = self.reference.triggers
         if self.ages:
+            decode = codec("profile_change").decode
+            written = triggers_of(decode(record.value) for record in self.taken("profile.changes"))
+            yield from unequal("triggers: (rule, anchor), of the changes as written", written, got)
             got, want = (Counter({k: v for k, v in of.items() if k[0] not in TIMELY}) for of in (got, want))
         yield from unequal("triggers: (rule, anchor)", want, got)
         for trigger, count in ids.items():

@@ -1,5 +1,6 @@
 """identity, profile and rules as production wires them, on a Redis and a Kafka in memory, under a seeded scheduler."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
+import msgspec
 import structlog
 
 from services.chassis.avro import Codec
@@ -15,12 +17,15 @@ from services.chassis.kafka import retention
 from services.chassis.kafka.line import LedgerWorker
 from services.chassis.kafka.loop import LoopConfig
 from services.chassis.records import Record
+from services.chassis.redis import ledger as ledger_module
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.ledger import Ledger
 from services.chassis.registry import open_registry
 from services.chassis.testing.fake_kafka import FakeBroker
-from services.chassis.testing.interleaving import Interleaving, SilentMetric
+from services.chassis.testing.fake_ledger import FakeLedger
+from services.chassis.testing.interleaving import Interleaving
 from services.chassis.testing.lua_server import LuaServer
+from services.chassis.testing.quiet_metrics import SilentMetric
 from services.chassis.testing.simulation import Service
 from services.chassis.topics import load_topics
 from services.identity import adapters as identity_adapters
@@ -31,6 +36,7 @@ from services.identity.core.policy import Policy, parse_policy
 from services.profile import codec as profile_codec
 from services.profile import handler as profile_handler
 from services.profile import metrics as profile_metrics
+from services.profile.core.customer_log import CustomerState
 from services.profile.core.state import Thresholds
 from services.profile.sweep import Sweep
 from services.rules import adapters as rules_adapters
@@ -41,10 +47,12 @@ from tests.property.simulator.rule_book import INDEX
 from tests.property.simulator.workload import Config
 from tests.unit.profile.profile_builders import CONFIG, CUTS
 
+LEDGER: list[type[FakeLedger]] = [FakeLedger]  # what processes use; mutants put another one here
 TOUCHPOINTS = "touchpoints"
 PURGE_S = 1.0
 RESOLVE_ARGUMENTS = 11  # of resolve.lua, and of no other script that can be answered by a list
 codec = cache(Codec)
+STATES = msgspec.msgpack.Decoder(CustomerState)
 registry = cache(open_registry)
 
 
@@ -54,11 +62,26 @@ class Server(LuaServer):
     def __init__(self, twins: bool) -> None:
         super().__init__(twins)
         self.decided: list[tuple[int, int, int]] = []
+        self.watched: Callable[[str, CustomerState], None] | None = None
+        self.told: Callable[[list[str], list[bytes], object], None] | None = None
+
+    def saved(self) -> list[dict[str, Any]]:
+        return [*super().saved(), {"decided": len(self.decided)}]
+
+    def restore(self, saved: list[dict[str, Any]]) -> None:
+        super().restore(saved[:-1])
+        del self.decided[saved[-1]["decided"] :]
 
     def run_script(self, text: str, keys: list[str], arguments: list[bytes]) -> object:
         answer = super().run_script(text, keys, arguments)
         if len(arguments) == RESOLVE_ARGUMENTS and isinstance(answer, list) and answer[0] == b"OK":
             self.decided.append((int(keys[0].rpartition(":")[2]), int(arguments[2]), int(arguments[3])))
+        if self.watched is not None and keys and keys[0].startswith("{profile:") and len(keys) == 4:
+            prefix = keys[0].partition(":ledger")[0] + ":c:"
+            for member in self.zsets.get(keys[3], {}):
+                self.watched(member, STATES.decode(self.strings[prefix + member]))
+        if self.told is not None:
+            self.told(keys, arguments, answer)
         return answer
 
 
@@ -160,7 +183,12 @@ def fast() -> Iterator[None]:
         for user in (identity_handler, profile_codec, rules_adapters):
             stack.enter_context(patch.object(user, "Codec", codec))
         stack.enter_context(patch.object(rules_adapters, "open_registry", lambda url: registry()))
+        for reader in (ledger_module, identity_adapters):
+            stack.enter_context(patch.object(reader, "script_text", cache(reader.script_text)))
         stack.enter_context(patch.object(retention, "load_topics", cache(load_topics)))
+        # Thousands of short-lived objects a run, and few circles: collecting as often as usual costs a tenth.
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(50_000, 20, 50)
         mute: Any = structlog.make_filtering_bound_logger(logging.CRITICAL)
         before = structlog.get_config()
         structlog.configure(wrapper_class=mute, cache_logger_on_first_use=False)

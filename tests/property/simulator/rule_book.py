@@ -1,12 +1,18 @@
 """The rules that run in the simulator, and what they mean: written apart from the rules service."""
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from services.profile.core.state import Changes
 from services.rules.core.evaluate import RuleIndex
 from services.rules.core.syntax import parse_rules
 
+Fires = set[tuple[str, str, int]]  # (rule, anchor, moment)
 HOUR_MS = 3_600_000
 BUY, LOOK = "Order Completed", "Page Viewed"
 BODIES = {
@@ -78,7 +84,7 @@ def moments(moment: Moment) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def may_fire(fires: set[tuple[str, str, int]], rule: str, anchor: str, moment_ms: int) -> bool:
+def may_fire(fires: Fires, rule: str, anchor: str, moment_ms: int) -> bool:
     """Whether a rule may fire for a customer that has fired these."""
     mine = [(known, ms) for name, known, ms in fires if name == rule]
     if any(known == anchor for known, _ in mine):
@@ -98,3 +104,44 @@ def plain(anchor: str) -> str:
     """An anchor without the moment at which somebody noticed that time had passed."""
     head, at, rest = anchor.partition("@")
     return head + at + rest.lstrip("0123456789")
+
+
+def triggers_of(lines: Iterable[dict[str, Any]]) -> Counter[tuple[str, str]]:
+    """What the rules make of the records of profile.changes, each customer's in order: where days pass, nobody else
+    knows who was looked at when. Raises ValueError when nobody gave what somebody took."""
+    waiting, fires = defaultdict[str, list[dict[str, Any]]](list), defaultdict[str, Fires](set)
+    for line in lines:
+        waiting[line["customer_id"]].append(line)
+    given: dict[tuple[str, str], Fires] = {}
+    found = Counter[tuple[str, str]]()
+    while any(waiting.values()):
+        ready = [name for name, left in waiting.items() if left and _may_follow(left[0], given)]
+        if not ready:
+            raise ValueError(f"a hand-over that nobody gave: {[left[0] for left in waiting.values() if left]}")
+        for name in ready:
+            line = waiting[name].pop(0)
+            fires[name] |= given.pop((line["handoff_id"], name), set())
+            for piece in line["pieces"]:
+                given[piece["handoff_id"], piece["to_id"]] = set(fires[name])
+            found.update(_fired(fires[name], line))
+    return found
+
+
+def _may_follow(line: dict[str, Any], given: dict[tuple[str, str], Fires]) -> bool:
+    return line["kind"] != "took" or (line["handoff_id"], line["customer_id"]) in given
+
+
+def _fired(fires: Fires, line: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a line of profile.changes makes a customer's rules fire; they are added to `fires`."""
+    if line["kind"] == "erased" or (line["kind"] == "gave" and not line["pieces"][0]["nodes"]):
+        return []
+    added = tuple(zip(line["tags_added"], line["tag_anchors"], line["tag_reasons"], strict=True))
+    changes = Changes(added, tuple(line["tags_removed"]), line["stage_from"], line["stage_to"])
+    m = msgspec.json.decode(line["profile"])["rfm"]["m"]
+    moment = Moment(line["kind"], line["cause"], line["name"], line["first"], changes, m)
+    at_ms, found = line["accepted_at"] or line["changed_at"], []
+    for rule, anchor in moments(moment):
+        if may_fire(fires, rule, anchor, at_ms):
+            found.append((rule, anchor))
+            fires.add((rule, anchor, at_ms))
+    return found

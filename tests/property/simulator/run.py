@@ -10,11 +10,13 @@ from services.chassis.records import Record
 from services.chassis.testing.interleaving import Interleaving, Stopped, Stuck
 from services.identity import janitor
 from services.profile.core.calendar import DAY_MS
+from services.profile.core.customer_log import CustomerState
 from tests.property.identity.naive_graph import Touch
 from tests.property.simulator import pipeline
 from tests.property.simulator.checks import BrokenError, Outcome
 from tests.property.simulator.pipeline import TOUCHPOINTS, Server, codec
 from tests.property.simulator.reference import Reference
+from tests.property.simulator.story import Teller, readable
 from tests.property.simulator.workload import Draft, Plan
 from tests.unit.profile.profile_builders import CONFIG, TODAY
 
@@ -38,6 +40,7 @@ class Run:
     """A deployment, its sources and the reference."""
 
     def __init__(self, plan: Plan, tells: bool = False) -> None:
+        """`tells`: also write down what happens."""
         config = plan.config
         self.plan = plan
         self.server = Server(twins=not config.pure_lua)
@@ -45,10 +48,15 @@ class Run:
         holder: list[Interleaving] = []
         services = [pipeline.identity(config, lambda: holder[0]), pipeline.profile(config), pipeline.rules(config)]
         self.world = world = Interleaving(
-            services, config.processes, self.server, timed=(janitor,), seed=plan.seed, faults=list(plan.faults),
-            batch_most=config.batch_most, skew_most_ms=config.skew_ms, story=[] if tells else None, calm=plan.calm,
+            services, config.processes, self.server, pipeline.LEDGER[0], timed=(janitor,), seed=plan.seed,
+            faults=list(plan.faults), batch_most=config.batch_most, skew_most_ms=config.skew_ms,
+            story=[] if tells else None, calm=plan.calm,
         )  # fmt: skip
         holder.append(world)
+        if config.ages:
+            self.server.watched = self._incomplete
+        if tells:
+            self.server.told = Teller(world).script
         world.wall_ms = MORNING_MS
         self.policy = pipeline.policy_of(config.limits, config.window_h)
         self.reference = Reference(self.policy, MORNING_MS)
@@ -78,13 +86,21 @@ class Run:
             wrong = [f"{type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})"]
         finally:
             self.world.close()
-        return Result(wrong, self.world.struck, self._decided(), self.world.points, self.world.story or [])
+        return Result(wrong, self.world.struck, self._decided(), self.world.points, self._story())
+
+    def _story(self) -> list[str]:
+        return readable(self.world.story or [], self.reference.names)
 
     def _decided(self) -> Counter[str]:
         """How often the graph did what."""
         graph = self.reference.graph
         found = Counter(change.what for change in graph.changes)
         return found + Counter({"duplicates": graph.duplicates, "dead letters": len(graph.poisoned)})
+
+    def _incomplete(self, member: str, state: CustomerState) -> None:
+        """At any moment: a customer that waits or holds something has no timer, it is looked at when it is complete."""
+        if not state.is_complete() or (state.wait or state.held):
+            self.world.stops.append(f"profile: {member} has a timer although it holds {state.held} or waits")
 
     # -- sources
     def _report(self, draft: Draft) -> None:

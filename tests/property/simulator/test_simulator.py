@@ -8,7 +8,7 @@ from tests.property.simulator.pipeline import fast
 from tests.property.simulator.run import run
 from tests.property.simulator.workload import plan_of
 
-SEEDS = 20  # of each configuration; many more with `make simulate`
+SEEDS = 15  # of each configuration; many more with `make simulate`
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from services.chassis.testing.interleaving import Fault
+from services.chassis.testing.faults import Fault
 
 NAMES = ("Order Completed", "Order Completed", "Page Viewed", "Page Viewed", "Registered", "Order Refunded")
 DAYS = (0, 0, 0, 0, 1, 35, 95, 185)
@@ -120,7 +120,8 @@ def _faults(config: Config, random: Random) -> list[Fault]:
     if config.ages:
         found += [_at("days", config, random) for _ in range(random.randint(1, 4))]
     if config.rolls_back:
-        found.append(_at("roll_back", config, random))
+        back = _at("roll_back", config, random)
+        found += [back, Fault(max(1, back.at - back.delay), "save")]
     return sorted(found, key=lambda fault: fault.at)
 
 
