@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from deploy.local.settings import ROOT
 from services.chassis.avro import Codec
@@ -18,6 +19,7 @@ from services.chassis.testing.waiting import wait_for
 from services.profile.archive.core.rows import FEEDS
 
 PARTITIONS = 2
+GONE = (KafkaError.GROUP_ID_NOT_FOUND,)
 AT = 1_750_000_000_000
 
 
@@ -63,6 +65,17 @@ class Log:
     def flush(self) -> None:
         assert self._producer.flush(10) == 0
         self._ends = end_offsets(self.bootstrap, FEEDS)
+
+    def forget_group(self) -> None:
+        """The next test begins anew with an empty Redis, which archive refuses while its group says it was further."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+
+        def forgotten() -> bool:
+            (future,) = admin.delete_consumer_groups(["touchstream-archive"], request_timeout=10).values()
+            # A member that was killed is one until its session ends.
+            return not isinstance(error := future.exception(), KafkaException) or error.args[0].code() in GONE
+
+        wait_for(forgotten, "the group is forgotten")
 
     def ends(self) -> dict[tuple[str, int], int]:
         return self._ends

@@ -80,6 +80,7 @@ def start(
     yield run
     for process in started:
         process.stop()
+    log.forget_group()
 
 
 def test_every_record_of_every_topic_becomes_its_rows(
