@@ -40,6 +40,7 @@ class Faults:
     is_refusing: bool = False
     delay_s: float = 0.0
     breaking: int = 0  # inserts that are still to be broken
+    table: str = ""  # only inserts that name it
     withholding: int = 0
 
 
@@ -76,9 +77,9 @@ class ClickhouseFront:
         """Every request is passed on so much later."""
         self._set(delay_s=delay_s)
 
-    def break_answers(self, count: int) -> None:
-        """The next inserts are applied and answered 500."""
-        self._set(breaking=count)
+    def break_answers(self, count: int, table: str = "") -> None:
+        """The next inserts (into a table) are applied and answered 500."""
+        self._set(breaking=count, table=table)
 
     def withhold_answers(self, count: int) -> None:
         """The next inserts are applied and not answered: until the client's patience ends, or heal() resets them."""
@@ -103,7 +104,7 @@ class ClickhouseFront:
         with self._lock:
             return replace(self._counters)
 
-    def _set(self, **changes: bool | float | int) -> None:
+    def _set(self, **changes: bool | float | int | str) -> None:
         with self._lock:
             self.faults = replace(self.faults, **changes)  # type: ignore[arg-type]
 
@@ -154,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             front.count("refused")
             return self._answer(*REFUSED, {})
         reply = self._pass_on(body)
-        if front.take("breaking"):
+        if faults.table.encode() in body[:200] and front.take("breaking"):
             front.count("broken")
             return self._answer(*BROKEN, {})
         if front.take("withholding"):

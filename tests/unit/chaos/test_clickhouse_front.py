@@ -96,6 +96,13 @@ def test_broken_inserts_are_applied_and_answered_with_an_error(
     assert front.counters.broken == 2
 
 
+def test_only_inserts_into_the_wanted_table_are_broken(front: ClickhouseFront, client: httpx.Client) -> None:
+    front.break_answers(1, "triggers_raw")
+    others = [client.post(front.url, content=INSERT).status_code for _ in range(2)]
+    wanted = client.post(front.url, content=INSERT.replace(b"events_raw", b"triggers_raw")).status_code
+    assert (others, wanted) == ([200, 200], 500)
+
+
 def test_a_withheld_insert_is_applied_and_never_answered(
     server: Server, front: ClickhouseFront, client: httpx.Client
 ) -> None:
