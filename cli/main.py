@@ -6,6 +6,7 @@ from cli import broker, customers, dead, docs, identity, rebase, rejected, rules
 from cli.bench.command import bench
 from cli.dead_allow import dead_allow
 from cli.demo.command import demo
+from cli.rebuild.command import rebuild
 from cli.replay.command import replay
 from cli.resolve import resolve_command
 from cli.verify.command import verify
@@ -20,6 +21,7 @@ dead.app.command("allow")(dead_allow)
 app.add_typer(identity.app, name="identity")
 stack.register(app)
 app.command()(rebase.rebase)
+app.command()(rebuild)
 customers.register(app)
 app.command()(bench)
 app.command()(demo)

@@ -58,7 +58,7 @@ class ProfileHandler:
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
         """See PartitionHandler. Raises Fatal when a customer's log contradicts itself."""
-        mine = [record for record in records if _is_of_identity(record)]
+        mine = [record for record in records if is_of_identity(record)]
         owners = [record.key.decode() for record in mine]
         try:
             takes = [record for record in mine if record.headers["kind"] == b"take"]
@@ -74,7 +74,7 @@ class ProfileHandler:
         context = Context(now_ms, self._config, self._thresholds(), self._handovers.key, self._decode_held, handed_over)
         batch = Batch(context)
         if len(mine) < len(records):
-            foreign = [record for record in records if not _is_of_identity(record)]
+            foreign = [record for record in records if not is_of_identity(record)]
             batch.dead += [self._dead_letter(record, FOREIGN, now_ms) for record in foreign]
         try:
             self._tick(batch, ticks)
@@ -213,7 +213,8 @@ class ProfileHandler:
             decision.due[name] = due_ms
 
 
-def _is_of_identity(record: Record) -> bool:
+def is_of_identity(record: Record) -> bool:
+    """Whether key and headers are what identity writes."""
     headers = record.headers
     return (
         headers.get("kind") in KINDS and headers.get("n", b"").isdigit() and "src" in headers and record.key.isascii()

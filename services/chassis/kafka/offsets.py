@@ -14,6 +14,7 @@ from services.chassis.kafka.client import TRUNCATED, to_record
 from services.chassis.records import Record
 
 ASK_TIMEOUT_S = 10.0
+MEMBERS_TIMEOUT_S = 3.0
 # Answers of a broker that will not say what a topic's settings are, as opposed to one that is away.
 SILENT = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -163,6 +164,15 @@ def group_offsets(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tup
         raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
     finally:
         probe.close()
+
+
+def group_members(bootstrap: str, groups: Iterable[str]) -> dict[str, int] | None:
+    """Consumer group → members it has now; None when the broker does not say (Tansu never answers the question)."""
+    try:
+        answers = _admin(bootstrap).describe_consumer_groups(list(groups), request_timeout=MEMBERS_TIMEOUT_S)
+        return {name: len(future.result(MEMBERS_TIMEOUT_S).members) for name, future in answers.items()}
+    except (KafkaException, TimeoutError):
+        return None
 
 
 def read_range(bootstrap: str, topic: str, partition: int, first: int, last: int) -> list[Record]:

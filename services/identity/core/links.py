@@ -46,6 +46,11 @@ class Asked(msgspec.Struct, gc=False):
         return _head.pack(rel, self.request, self.flags & 255, log_ms, self.message, len(ids)) + b"".join(ids)
 
 
+def message_of(source: str, event_id: str) -> bytes:
+    """What a message id is remembered as."""
+    return blake2b(f"{source}\0{event_id}".encode(), digest_size=16).digest()
+
+
 POISON = Asked(Request.POISON, 0, ZERO_MESSAGE, ())
 
 
@@ -67,6 +72,6 @@ def ask(
         raise UnusableError(
             f"none of its {len(identifiers)} identifiers may identify a customer (blocked or unknown kind)"
         )
-    message = blake2b(f"{source}\0{event_id}".encode(), digest_size=16).digest()
+    message = message_of(source, event_id)
     request = _REQUESTS.get(touchpoint_type, Request.EVENT)
     return Asked(request, flags, message, list(dict.fromkeys(usable)) if len(usable) > 1 else usable)

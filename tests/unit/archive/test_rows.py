@@ -48,9 +48,15 @@ def test_an_empty_batch_gives_empty_columns() -> None:
 
 
 def test_headers_of_an_event_become_numbers() -> None:
-    assert header_fields({"n": b"12", "node": b"phone:ab", "src": b"1.2.345"}) == {
-        "n": 12, "node": "phone:ab", "place_generation": 1, "place_partition": 2, "place_offset": 345,
+    assert header_fields({"n": b"12", "node": b"phone:ab", "src": b"1.2.345", "batch": b"17.300.350"}) == {
+        "n": 12, "node": "phone:ab", "place_generation": 1, "place_partition": 2, "place_offset": 345, "batch": 17,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("header", [None, b"", b"x.1.2", b"-1.1.2", b"9" * 30])
+def test_a_batch_that_is_not_told_is_0(header: bytes | None) -> None:
+    headers = {"n": b"1", "node": b"a:b", "src": b"1.2.3"} | ({} if header is None else {"batch": header})
+    assert header_fields(headers)["batch"] == 0
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,9 @@ class Rows:
 
 
 def header_fields(headers: Mapping[str, bytes]) -> dict[str, Any]:
-    """The columns of events_raw that identity's headers n, node and src hold.
+    """The columns of events_raw that identity's headers n, node, src and batch hold.
 
-    Raises KeyError when one is missing, ValueError when it does not read as it should.
+    Raises KeyError when one of the first three is missing, ValueError when one does not read as it should.
     """
     generation_text, partition_text, offset_text = headers["src"].split(b".")
     n, generation = int(headers["n"]), int(generation_text)
@@ -63,7 +63,14 @@ def header_fields(headers: Mapping[str, bytes]) -> dict[str, Any]:
         "place_generation": generation,
         "place_partition": partition,
         "place_offset": offset,
+        "batch": batch_of(headers),
     }
+
+
+def batch_of(headers: Mapping[str, bytes]) -> int:
+    """The number of identity's batch behind a record; 0 when its header does not say."""
+    number = headers.get("batch", b"").partition(b".")[0]
+    return int(number) if number.isdigit() and len(number) < 19 else 0
 
 
 def event_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[Rows]:
@@ -71,7 +78,7 @@ def event_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[Rows
     fields = (
         "event_id", "type", "name", "occurred_at", "received_at", "source", "order_id", "amount_minor", "currency",
         "identifiers", "properties", "traits", "context", "originals", "flags", "n", "node", "place_generation",
-        "place_partition", "place_offset",
+        "place_partition", "place_offset", "batch",
     )  # fmt: skip
     own = {"customer_id": [record.key for record in records]}
     return [_rows("events_raw", own, fields, records, values)]
@@ -97,7 +104,9 @@ def identity_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[R
         customer += ["" if kind == "erased" else value["customer_id"]] * len(nodes)
         g += [value["g"]] * len(nodes)
     return [
-        _rows("identity_changes_raw", {}, fields, records, values),
+        _rows(
+            "identity_changes_raw", {"batch": [batch_of(record.headers) for record in records]}, fields, records, values
+        ),
         Rows("identifier_map", ("moved", "node", "customer_id", "g"), [moved, node, customer, g]),
     ]
 

@@ -1,0 +1,189 @@
+"""The stages of a rebuild, in order: identity, profile, rules, notify, archive; each with the service's own code."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cli.rebuild.checks import Log
+from services.chassis.avro import Codec
+from services.chassis.clickhouse import Clickhouse, connect
+from services.chassis.clock import now_ms
+from services.chassis.health import Health
+from services.chassis.kafka.spool import Spool
+from services.chassis.kafka.streams import Streams, places
+from services.chassis.redis.inspect import registered
+from services.chassis.redis.ledger import Ledger
+from services.chassis.registry import Registry
+from services.chassis.settings import SharedSettings, load_settings
+from services.identity.adapters import load_policy
+from services.identity.rebuild import older as identity_older
+from services.identity.rebuild import replay
+from services.identity.rebuild import survey as identity
+from services.identity.settings import IdentitySettings
+from services.notify import rebuild as notify
+from services.notify.adapters.destinations import load_destinations
+from services.notify.adapters.store import DAY_MS
+from services.notify.adapters.template_files import load_templates
+from services.notify.handler.intake import Planner
+from services.notify.settings import NotifySettings
+from services.profile.adapters import load_config
+from services.profile.archive import rebuild as archive
+from services.profile.core.state import Thresholds, encode
+from services.profile.rebuild import known as snapshots
+from services.profile.rebuild import older as profile_older
+from services.profile.rebuild import replay as profile
+from services.profile.settings import ProfileSettings
+from services.profile.thresholds import KEY, from_json
+from services.rules import rebuild as rules
+from services.rules.adapters import RulesFolder, Wire
+from services.rules.settings import RulesSettings
+
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Everything that the stages share."""
+
+    settings: SharedSettings
+    ledger: Ledger
+    clickhouse: Clickhouse
+    registry: Registry
+    log: Log
+
+    def streams(self, *topics: str) -> Streams:
+        """All partitions of these topics, from the oldest record on."""
+        starts = {place: self.log.firsts[place] for place in places(topics, self.log.partitions)}
+        return Streams(self.settings.kafka_bootstrap, starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`topics`: whose records are counted; `run` tells how many it has worked and returns what it has done."""
+
+    name: str
+    topics: tuple[str, ...]
+    run: Callable[[Target, Advance], object]
+
+
+class Stages:
+    """The stages of one rebuild; later ones know what earlier ones found."""
+
+    def __init__(self) -> None:
+        self._generation = 1
+        self._resolved, self._changes = Spool(), Spool()
+        self.all = (
+            Stage("identity", ("touchpoints",), self._identity),
+            Stage("profile", ("profile.changes",), self._profile),
+            Stage("rules", ("profile.changes",), self._rules),
+            Stage("notify", ("deliveries", "triggers"), self._notify),
+            Stage("archive", (), self._archive),
+        )
+
+    def _identity(self, target: Target, advance: Advance) -> object:
+        settings, log = load_settings(IdentitySettings), target.log
+        found = identity.survey(settings.kafka_bootstrap, log.partitions, log.firsts, target.registry)
+        self._generation = found.generation
+        is_whole = log.is_whole("touchpoints", "touchpoints.resolved", "identity.changes")
+        another = connect(settings)
+        older = None if is_whole else identity_older.Older(target.clickhouse, another, log.oldest("touchpoints"))
+        with target.streams("touchpoints") as inputs, target.streams(*identity.OUTPUTS) as outputs:
+            sources = replay.Sources(inputs, outputs, log.firsts, log.worked_by("identity", "touchpoints"), older)
+            return replay.Rebuild(
+                target.ledger, load_policy(settings.policy), settings.identifier_key_bytes(), log.partitions,
+                target.registry, found, sources, self._resolved, advance,
+            ).run()  # fmt: skip
+
+    def _profile(self, target: Target, advance: Advance) -> object:
+        settings, log = load_settings(ProfileSettings), target.log
+        config = load_config(settings.config, settings.time_zone)
+        versions = _thresholds(target)
+        known = snapshots.look(settings.kafka_bootstrap, log.partitions, log.firsts, target.registry)
+        older, marks, numbers = None, {}, _sent_by(target)
+        if self._resolved.records or not log.is_whole("profile.changes"):
+            older = profile_older.Older(
+                target.clickhouse, log.oldest("profile.changes"), config.calendar, self._resolved
+            )
+            with target.streams("profile.changes") as changes:
+                marks = {p: profile_older.retained(changes, p) for p in range(log.partitions)}
+        with target.streams(profile.TOPIC) as inputs, target.streams("profile.changes") as changes:
+            done = profile.Rebuild(
+                target.ledger, config, log.partitions, target.registry, self._generation, versions, known, inputs,
+                changes, log.firsts, log.worked_by("profile", profile.TOPIC), advance, older, marks,
+                lambda source, partition: numbers(profile.TOPIC, partition, str(source)), self._changes.append,
+            ).run()  # fmt: skip
+        self._resolved.close()
+        if versions:
+            target.ledger.client.set(KEY, encode(versions[max(versions)]))
+        return done
+
+    def _rules(self, target: Target, advance: Advance) -> object:
+        settings, log = load_settings(RulesSettings), target.log
+        now = RulesFolder(settings.folder, ZoneInfo(settings.time_zone), Health()).current
+        older, numbers = None, _sent_by(target)
+        if not log.is_whole("profile.changes", "triggers"):
+            older = rules.Older(target.clickhouse, self._changes, lambda p: numbers(rules.TOPIC, p, str(p)))
+        with target.streams(rules.TOPIC) as inputs, target.streams(*rules.OUTPUTS) as outputs:
+            return rules.Rebuild(
+                target.ledger, Wire(settings.schema_registry_url, log.partitions), now, self._generation, inputs,
+                outputs, log.firsts, log.worked_by("rules", rules.TOPIC), now_ms(), advance, older,
+            ).run()  # fmt: skip
+
+    def _notify(self, target: Target, advance: Advance) -> object:
+        settings, log = load_settings(NotifySettings), target.log
+
+        def planner(clock: Callable[[], int]) -> Planner:
+            destinations = load_destinations(settings.destinations, os.environ)
+            return Planner(
+                Codec("trigger", target.registry).decode, Codec("delivery", target.registry).encode,
+                destinations.routes(settings.time_zone), load_templates(settings.templates, destinations.language),
+                log.partitions, clock, target.registry,
+            )  # fmt: skip
+
+        older, numbers = None, _sent_by(target)
+        if not log.is_whole(notify.TRIGGERS, notify.DELIVERIES):
+            older = notify.Older(
+                target.clickhouse, log.oldest(notify.DELIVERIES), lambda p: numbers(notify.TRIGGERS, p, str(p))
+            )
+        with target.streams(notify.TRIGGERS, notify.DELIVERIES) as inputs:
+            return notify.Rebuild(
+                target.ledger.client, log.partitions, target.registry, inputs, log.worked_by("notify", notify.TRIGGERS),
+                int(settings.remember_days * DAY_MS), planner, advance, older,
+            ).run()  # fmt: skip
+
+    def _archive(self, target: Target, advance: Advance) -> object:
+        log = target.log
+        worked = {place: at for (name, place), at in log.worked.items() if name == "archive"}
+        return archive.Rebuild(
+            target.ledger, target.clickhouse, target.settings.kafka_bootstrap, log.partitions, target.registry,
+            self._generation, archive.Ends(log.firsts, log.ends, worked), _sent_by(target), advance,
+        ).run()  # fmt: skip
+
+
+def _thresholds(target: Target) -> dict[int, Thresholds]:
+    rows = target.clickhouse.query_rows("SELECT version, thresholds FROM rfm_thresholds FINAL")
+    return {int(row["version"]): from_json(row["thresholds"]) for row in rows}
+
+
+def _sent_by(target: Target) -> Callable[[str, int, str], int]:
+    """The last number that a rebuilt ledger has for a destination, whoever writes there."""
+    base: dict[tuple[str, str], Any] = {}
+    for slot, topic in registered(target.ledger.client):
+        raw = target.ledger.client.hget(slot.ledger, "blob")
+        if raw and not slot.service.startswith("archive."):
+            base[slot.service, str(slot.partition)] = topic, raw
+
+    def sent(topic: str, partition: int, source: str) -> int:
+        from services.chassis.redis.amend import Stand
+        from services.chassis.redis.slots import Slot
+
+        found = 0
+        for (service, of), (read, raw) in base.items():
+            if of == source:
+                channels = Stand(Slot(service, int(of)), read, 0, raw).channels
+                found = max(found, channels.base.get(f"{topic}/{partition}", 0))
+        return found
+
+    return sent

@@ -1,0 +1,156 @@
+"""Touchpoints that retention has taken, from ClickHouse: events as they were, requests by what they brought about.
+
+events_raw has every field of a touchpoint. An erasure or a split is told by identity_changes_raw: which identifiers,
+not who asked; the graph as it is then says whose links were taken back.
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from services.chassis.clickhouse import Clickhouse
+from services.chassis.errors import Fatal
+from services.identity.core.decisions import Batch
+from services.identity.core.links import Asked, Request
+
+ID, EDGE = 17, 12
+_FIELDS = (
+    "event_id", "type", "name", "source", "order_id", "amount_minor", "currency", "identifiers", "properties", "traits",
+    "context", "originals", "flags",
+)  # fmt: skip
+_BYTES = ("properties", "traits", "context", "originals")
+_EVENTS = f"""
+SELECT batch, place_partition, place_offset, customer_id, n, toUnixTimestamp64Milli(log_at),
+    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at), {", ".join(_FIELDS)}
+FROM events_raw FINAL WHERE place_offset < arrayElement({{firsts:Array(UInt64)}}, place_partition + 1)
+ORDER BY batch, place_offset
+"""
+_PLACE = "toUInt32(splitByChar('.', cause)[2]) AS p, toUInt64(splitByChar('.', cause)[3]) AS o"
+_REQUESTS = f"""
+SELECT batch, {_PLACE}, kind, customer_id, from_id, nodes, source, event_id, toUnixTimestamp64Milli(log_at),
+    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at)
+FROM identity_changes_raw FINAL
+WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND kind IN ('split', 'erased') ORDER BY g
+"""
+_LINKED = f"""
+SELECT batch, {_PLACE}, nodes FROM identity_changes_raw FINAL
+WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND kind IN ('linked', 'blocked') ORDER BY batch, o
+"""
+_BATCHES = f"""
+SELECT batch, p, min(o), max(o) + 1 FROM (
+    SELECT batch, place_partition AS p, place_offset AS o FROM events_raw
+    UNION ALL SELECT batch, {_PLACE} FROM identity_changes_raw
+) GROUP BY batch, p
+"""
+
+
+class Told(msgspec.Struct, gc=False):
+    """One touchpoint. customer, n: what was decided of an event; nodes: of a request, those that moved or ended."""
+
+    batch: int
+    partition: int
+    offset: int
+    fields: dict[str, Any]
+    log_ms: int
+    customer: str = ""  # of a request: whom it was asked of
+    n: int = 0
+    nodes: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """What lies before `firsts`, the oldest offsets of `touchpoints` by partition."""
+
+    clickhouse: Clickhouse
+    another: Clickhouse  # a second connection: two answers are read side by side
+    firsts: list[int]
+
+    def batches(self) -> dict[int, tuple[int, Batch]]:
+        """Number → (partition, batch). Raises Fatal when rows do not say in which order they were decided."""
+        found = {}
+        for number, partition, first, upto in self._ask(_BATCHES):
+            if number:
+                found[number] = partition, Batch(first, upto, number)
+            elif first < self.firsts[partition]:
+                raise Fatal(
+                    f"events_raw holds touchpoints of partition {partition} from offset {first} on that retention has"
+                    " taken and whose order was not recorded (column batch is 0): written by an older release"
+                )
+        return found
+
+    def touchpoints(self) -> Iterator[Told]:
+        """In the order of batches and offsets."""
+        requests = self._requests()
+        for batch, partition, offset, customer, n, log_ms, occurred, received, *rest in self._ask(_EVENTS):
+            while requests and (requests[0].batch, requests[0].offset) < (batch, offset):
+                yield requests.pop(0)
+            fields = dict(zip(_FIELDS, rest, strict=True))
+            fields |= {name: fields[name].encode() for name in _BYTES}
+            fields |= {"occurred_at": occurred, "received_at": received}
+            yield Told(batch, partition, offset, fields, log_ms, customer, n)
+        yield from requests
+
+    def linked(self) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+        """(batch, offset, nodes) of identifiers that were new and joined a customer, or were refused, in order."""
+        for batch, _, offset, nodes in self.another.stream_rows(_LINKED, {"firsts": self.firsts}):
+            yield batch, offset, tuple(nodes)
+
+    def _requests(self) -> list[Told]:
+        by_place: dict[tuple[int, int, int], list[Any]] = defaultdict(list)
+        for row in self._ask(_REQUESTS):
+            by_place[row[:3]].append(row)
+        return [
+            Told(
+                *place,
+                {
+                    "type": "erase" if rows[0][3] == "erased" else "unlink", "source": rows[0][7],
+                    "event_id": rows[0][8], "occurred_at": rows[0][10], "received_at": rows[0][11],
+                },
+                rows[0][9], rows[0][5] or rows[0][4], 0, tuple(tuple(row[6]) for row in rows),
+            )
+            for place, rows in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][2]))
+        ]  # fmt: skip
+
+    def _ask(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        return self.clickhouse.stream_rows(sql, {"firsts": self.firsts})
+
+
+def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> tuple[Request, bytes]:
+    """What was asked, and of which identifier (17 bytes). `customer`: the graph's bytes of the one it was asked of.
+
+    An erasure ends the customer whichever of its identifiers is named. A split leaves the identifier that was unlinked
+    alone; of several that are, it is the one the others had their links with.
+    """
+    if told.fields["type"] == "erase":
+        return Request.ERASE, id_of(told.nodes[0][0], codes)
+    alone = [id_of(nodes[0], codes) for nodes in told.nodes if len(nodes) == 1]
+    if not alone:
+        raise Fatal(f"the split at touchpoints {told.partition}.{told.offset} leaves no identifier alone")
+    links = _links(customer or b"")
+    return Request.UNLINK, max(alone, key=lambda one: links.get(one, 0))
+
+
+def _links(raw: bytes) -> dict[bytes, int]:
+    """Identifier → how many links it has, of a customer's bytes (see resolve.lua)."""
+    count = struct.unpack_from(">H", raw, 12)[0] if raw else 0
+    ids = [raw[14 + i * ID : 14 + (i + 1) * ID] for i in range(count)]
+    found: dict[bytes, int] = defaultdict(int)
+    for at in range(14 + count * ID, len(raw), EDGE):
+        for place in struct.unpack_from(">HH", raw, at):
+            found[ids[place]] += 1
+    return found
+
+
+def id_of(node: str, codes: Mapping[str, int]) -> bytes:
+    """The 17 bytes of a node text."""
+    kind, _, digest = node.partition(":")
+    return bytes([codes[kind]]) + bytes.fromhex(digest)
+
+
+def asked(request: Request, identifier: bytes, message: bytes) -> Asked:
+    """The request as resolve.lua reads it."""
+    return Asked(request, 0, message, [identifier])

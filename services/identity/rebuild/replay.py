@@ -1,0 +1,305 @@
+"""The replay: the same touchpoints through the same script, in the order in which it decided.
+
+The order across partitions is the number in the header `batch` of everything identity wrote. What the script decides is
+compared with what stands in the topics; what does not stand there was never sent and stays in the outbox. Touchpoints
+of which nothing was written were duplicates or of erased customers, or asked for something that changed nothing: they
+are never asked again out of their order, where one of them might come first.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from services.chassis.avro import Codec
+from services.chassis.errors import Fatal
+from services.chassis.kafka.reader import Place
+from services.chassis.kafka.spool import Spool
+from services.chassis.kafka.streams import Sent, Streams
+from services.chassis.records import Decision, Entry, Output, Record
+from services.chassis.redis.claim import Claim, Poisoned
+from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.rebuild import open_ledger
+from services.chassis.redis.slots import Slot
+from services.chassis.registry import Registry
+from services.identity.adapters import SERVICE, TAG, Encoder, Graph
+from services.identity.core.decisions import Batch
+from services.identity.core.links import Asked, message_of
+from services.identity.core.policy import Policy
+from services.identity.handler import CHANGES, RESOLVED, IdentityWorker, Json, Writer
+from services.identity.rebuild.older import Older, Told, asked, id_of, request_of
+from services.identity.rebuild.survey import DEAD, TOPIC, Survey
+
+PURGE_EVERY = 200
+_NOTHING = Decision()
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was done. gone: outputs that retention has taken; unsent: outputs that wait in the outbox."""
+
+    touchpoints: int = 0
+    from_clickhouse: int = 0
+    compared: int = 0
+    gone: int = 0
+    unsent: int = 0
+
+
+class Asking(IdentityWorker):
+    """The worker, for requests too of which only the identifier's digest is known."""
+
+    requests: dict[int, tuple[Asked, Json]]
+
+    def _ask(self, record: Record, rel: int, decoded: dict[int, Json]) -> Asked:
+        known = self.requests.pop(record.offset, None)
+        if known is None:
+            return super()._ask(record, rel, decoded)
+        decoded[rel] = known[1]
+        return known[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where everything comes from: topics from their oldest records, and what is older (None: nothing is)."""
+
+    inputs: Streams
+    outputs: Streams
+    firsts: Mapping[Place, int]
+    worked: Mapping[int, int]
+    older: Older | None = None
+
+
+class Rebuild:
+    """One run over all partitions."""
+
+    def __init__(
+        self, ledger: Ledger, policy: Policy, key: bytes, partitions: int, registry: Registry, found: Survey,
+        sources: Sources, spool: Spool, advance: Callable[[int], object],
+    ) -> None:  # fmt: skip
+        """`sources.worked`: partition → offset before which everything is known to be worked off and sent. `spool`
+        takes what was written to touchpoints.resolved and is not there any more."""
+        self._ledger, self._partitions, self._found, self._sources = ledger, partitions, found, sources
+        self._spool, self._advance = spool, advance
+        self._graph = Graph(ledger, policy)
+        writer, encode = Writer(policy, partitions, registry), Encoder(policy, key).encode
+        self._codec, self._change = writer.touchpoint, Codec("identity_change", registry)
+        self._codes = {name: kind.code for name, kind in policy.kinds.items()}
+        self._sent = Sent(sources.outputs)
+        self._ahead: dict[int, Record] = {}
+        self._told: dict[tuple[int, int], Told] = {}
+        self.done = Rebuilt()
+        older = sources.older
+        self._batches = {**(older.batches() if older else {}), **found.batches}
+        self._older = older.touchpoints() if older else iter(())
+        self._older_next = next(self._older, None)
+        self._linked = older.linked() if older else iter(())
+        self._linked_next = next(self._linked, None)
+        self._encode = encode
+        self._seams = {p: sources.firsts[TOPIC, p] for p in range(partitions)}
+        self.claims = {
+            p: open_ledger(ledger, Slot(SERVICE, p, True), TOPIC, 0 if older else self._seams[p], found.generation)
+            for p in range(partitions)
+        }
+        self._workers = {
+            p: Asking(claim, ledger, self._graph, writer, policy, encode, _no_read_back)
+            for p, claim in self.claims.items()
+        }
+        for worker in self._workers.values():
+            worker.requests = {}
+
+    def run(self) -> Rebuilt:
+        """Work off every batch. Raises Fatal naming the first difference between what is decided and what was sent."""
+        following, worked = _following(self._batches), self._sources.worked
+        for count, number in enumerate(sorted(self._batches)):
+            partition, batch = self._batches[number]
+            if self.claims[partition].position > batch.first:
+                raise Fatal(f"{TOPIC} partition {partition}: batch {number} begins at {batch.first} again")
+            self._silent(partition, batch.first)
+            self._work(partition, number, batch.upto)
+            # What follows and left no trace goes as early as it can have been.
+            self._silent(partition, following.get(number, max(worked.get(partition, 0), batch.upto)))
+            if count % PURGE_EVERY == PURGE_EVERY - 1:
+                self._graph.purge(self._partitions)
+        for partition, claim in self.claims.items():
+            self._silent(partition, max(worked.get(partition, 0), claim.position, self._seams[partition]))
+        self._close(max(self._batches, default=0))
+        return self.done
+
+    def _close(self, last: int) -> None:
+        self._graph.purge(self._partitions)
+        if last:
+            self._ledger.client.hset(f"{TAG}:counters", "batches", last)
+        for claim in self.claims.values():
+            claim.poisoned = Poisoned()
+            if self._sources.older is not None:
+                count, base = claim.take_trim()
+                claim.base = {**base, **self._found.dead.get(claim.slot.partition, {})}
+                claim.stored[:count] = [{}] * count  # counted just now
+            self._ledger.apply(claim, _NOTHING, claim.seen, claim.position, 0)
+
+    # -- touchpoints --------------------------------------------------------------------------------------------------
+    def _work(self, partition: int, number: int, upto: int) -> None:
+        """One batch: what retention has taken first, requests of it by themselves."""
+        events: list[Record] = []
+        new = self._new_ones(number)
+        while self._older_next is not None and self._older_next.batch == number:
+            told, self._older_next = self._older_next, next(self._older, None)
+            record = Record(TOPIC, partition, told.offset, b"", None, {}, told.log_ms)
+            self._told[partition, told.offset] = told
+            self.done.from_clickhouse += 1
+            if told.nodes:
+                self._step(partition, events, told.offset)
+                events = []
+                self._workers[partition].requests[told.offset] = self._request(told)
+                self._step(partition, [record], told.offset + 1)
+            else:
+                record.value = self._codec.encode(told.fields)
+                self._bury(told, new)
+                events.append(record)
+        events += self._until(partition, upto)
+        self._step(partition, events, upto)
+        self._told.clear()
+
+    def _new_ones(self, number: int) -> dict[bytes, int]:
+        """Identifier → offset of the touchpoint of this batch at which it was new, as the changes say."""
+        found: dict[bytes, int] = {}
+        while self._linked_next is not None and self._linked_next[0] <= number:
+            _, offset, nodes = self._linked_next
+            if self._linked_next[0] == number:
+                for node in nodes:
+                    found.setdefault(id_of(node, self._codes), offset)
+            self._linked_next = next(self._linked, None)
+        return found
+
+    def _bury(self, told: Told, new: Mapping[bytes, int]) -> None:
+        """Put tombstones where one must have stood: beside a touchpoint's first identifier, one that the graph did not
+        know, and that neither joined nor was refused, had been erased before anybody knew it. Nothing else tells of it.
+        """
+        client = self._ledger.client
+        for identifier in told.fields["identifiers"][1:]:
+            if identifier.partition(":")[0] not in self._codes:
+                continue
+            raw = self._encode(identifier)
+            if new.get(raw, told.offset + 1) > told.offset:
+                client.set(f"{TAG}:i:".encode() + raw, b"-", nx=True)
+
+    def _request(self, told: Told) -> tuple[Asked, Json]:
+        raw = self._ledger.client.get(f"{TAG}:c:".encode() + bytes.fromhex(told.customer.replace("-", "")))
+        request, identifier = request_of(told, self._codes, raw if isinstance(raw, bytes) else None)
+        return asked(request, identifier, message_of(told.fields["source"], told.fields["event_id"])), told.fields
+
+    def _until(self, partition: int, upto: int) -> Iterator[Record]:
+        """The next records of the topic before offset `upto`."""
+        place, position = (TOPIC, partition), max(self.claims[partition].position, self._seams[partition])
+        while position < upto:
+            record = self._ahead.pop(partition, None) or self._sources.inputs.next(place)
+            if record is None:
+                raise Fatal(f"{TOPIC} partition {partition}: offsets {position} to {upto - 1} are missing at its end")
+            if record.offset >= upto:
+                self._ahead[partition] = record
+                return
+            record.poison = self._found.poison.get((partition, record.offset), "")
+            position = record.offset + 1
+            yield record
+
+    def _silent(self, partition: int, upto: int) -> None:
+        """Records up to `upto` of which nothing was written: only what asks for an end or a split may leave a trace."""
+        if upto <= max(self.claims[partition].position, self._seams[partition]):
+            return
+        kept, last = [], 0
+        for record in self._until(partition, upto):
+            last = record.log_ms
+            if record.poison or self._codec.decode(record.value)["type"] in ("unlink", "erase"):
+                kept.append(record)
+        self._step(partition, kept, upto, last)
+
+    def _step(self, partition: int, records: list[Record], upto: int, log_ms: int = 0) -> None:
+        claim = self.claims[partition]
+        claim.poisoned = Poisoned(allowed=upto)
+        log_ms = log_ms or (records[-1].log_ms if records else 0)
+        entry = self._workers[partition].step(records, {}, upto, log_ms, 0)
+        if entry is not None and entry.outputs:
+            self._compare(claim, entry, {record.offset: record.log_ms for record in records})
+        self.done.touchpoints += len(records)
+        self._advance(len(records))
+
+    # -- outputs ------------------------------------------------------------------------------------------------------
+    def _compare(self, claim: Claim, entry: Entry, log_ms: dict[int, int]) -> None:
+        """Hold what was decided against what was sent; acknowledged is what stands there, and all before it."""
+        partition, unsent = claim.slot.partition, self.done.unsent
+        is_old = claim.position <= self._sources.worked.get(partition, 0)
+        for output in entry.outputs:
+            number = claim.number(output)
+            if output.topic == DEAD and self._sources.older is not None:
+                continue  # what was unreadable before retention is in no table, so these cannot be counted
+            place = output.topic, output.partition
+            sent = self._sent.at(place, str(partition), int(number.partition(b":")[2]))
+            if sent is not None:
+                if not _same(output, sent):
+                    raise Fatal(self._difference(output, number, sent))
+                self.done.compared += 1
+            elif self._sources.firsts[place] > 0 and (is_old or self._sent.is_past(place, str(partition))):
+                self._gone(partition, output, log_ms)
+            elif self._sent.is_past(place, str(partition)):
+                raise Fatal(
+                    f"{output.topic} partition {output.partition} does not hold {number.decode()}, but later ones"
+                )
+            else:
+                self.done.unsent += 1
+        if self.done.unsent == unsent and claim.acknowledged == len(claim.stored) - 1:
+            claim.acknowledge()
+
+    def _difference(self, output: Output, number: bytes, sent: Record) -> str:
+        shown = {name: value.decode(errors="replace") for name, value in output.headers if name != "batch"}
+        there = {name: value.decode(errors="replace") for name, value in sent.headers.items() if name != "batch"}
+        if output.topic == CHANGES:
+            here, stood = self._change.decode(output.value), self._change.decode(sent.value)
+            shown |= {name: str(here[name])[:200] for name in here if here[name] != stood[name]}
+            there |= {name: str(stood[name])[:200] for name in here if here[name] != stood[name]}
+        return (
+            f"{output.topic} partition {output.partition} offset {sent.offset} holds {there} of {sent.key.decode()};"
+            f" the rebuilt graph decides {shown} of {output.key.decode()} as {number.decode()}"
+        )
+
+    def _gone(self, partition: int, output: Output, log_ms: dict[int, int]) -> None:
+        """Something that was sent and that retention has taken: ClickHouse says what it was."""
+        self.done.gone += 1
+        if output.topic != RESOLVED:
+            return
+        headers = dict(output.headers)
+        offset = int(headers["src"].split(b".")[2])
+        told = self._told.get((partition, offset))
+        if told is not None and told.n and headers["kind"] == b"event":
+            here = output.key.decode(), int(headers["n"])
+            if here != (told.customer, told.n):
+                raise Fatal(
+                    f"events_raw says that touchpoint {partition}.{offset} is {(told.customer, told.n)}; the rebuilt"
+                    f" graph decides {here}"
+                )
+        self._spool.append(
+            Record(RESOLVED, output.partition, -1, output.key, output.value, headers, log_ms.get(offset, 0))
+        )
+
+
+def _following(found: Mapping[int, tuple[int, Batch]]) -> dict[int, int]:
+    """Batch number → where the next batch of its partition begins."""
+    by_partition: dict[int, list[int]] = defaultdict(list)
+    for number in sorted(found):
+        by_partition[found[number][0]].append(number)
+    return {number: found[after][1].first for numbers in by_partition.values() for number, after in pairwise(numbers)}
+
+
+def _same(output: Output, sent: Record) -> bool:
+    if output.topic == DEAD:
+        return sent.key == output.key  # when it failed, and under which release, is not decided here
+    headers: dict[str, Any] = {name: value for name, value in output.headers if name != "batch"}
+    return (
+        sent.key == output.key
+        and sent.value == output.value
+        and all(sent.headers.get(name) == value for name, value in headers.items())
+    )
+
+
+def _no_read_back(partition: int, first: int, last: int) -> list[Record]:
+    raise Fatal(f"{TOPIC} partition {partition}: a rebuild restores no outbox")

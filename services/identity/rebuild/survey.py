@@ -1,0 +1,64 @@
+"""What the output topics say of how the input was worked: in which batches, what was poison, of which log."""
+
+from dataclasses import dataclass, field
+
+from services.chassis.avro import Codec
+from services.chassis.errors import Fatal
+from services.chassis.kafka.reader import Place
+from services.chassis.kafka.streams import Streams, places
+from services.chassis.records import Record
+from services.chassis.registry import Registry
+from services.identity.core.decisions import Batch, parse_header
+from services.identity.handler import CHANGES, RESOLVED
+
+TOPIC, DEAD = "touchpoints", "identity.dead"
+OUTPUTS = (RESOLVED, CHANGES, DEAD)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the output topics say of how the input was worked: batches by number, poison by place, the generation."""
+
+    batches: dict[int, tuple[int, Batch]] = field(default_factory=dict)
+    poison: dict[tuple[int, int], str] = field(default_factory=dict)
+    dead: dict[int, dict[str, int]] = field(default_factory=dict)  # partition → last number in identity.dead by place
+    generation: int = 1
+
+
+def survey(bootstrap: str, partitions: int, firsts: dict[Place, int], registry: Registry) -> Survey:
+    """Read the headers of everything identity wrote. Raises Fatal for records that say nothing of their order."""
+    found, codec = Survey(), Codec("dead_letter", registry)
+    generations: set[int] = set()
+    with Streams(bootstrap, {place: firsts[place] for place in places(OUTPUTS, partitions)}) as streams:
+        for place in places(OUTPUTS, partitions):
+            last = b""
+            for record in streams.all_of(place):
+                raw = record.headers.get("batch", b"")
+                if raw != last:
+                    found.batches[_number(place, record, raw)] = _batch(record, raw)
+                    last = raw
+                if place[0] == DEAD:
+                    letter = codec.decode(record.value)
+                    found.poison[letter["partition"], letter["offset"]] = letter["error"]
+                    source, _, number = record.headers["seq"].partition(b":")
+                    base, name = found.dead.setdefault(int(source), {}), f"{place[0]}/{place[1]}"
+                    base[name] = max(int(number), base.get(name, 0))
+                elif place[0] == RESOLVED:
+                    generations.add(int(record.headers["src"].partition(b".")[0]))
+    if len(generations) > 1:
+        raise Fatal(f"touchpoints.resolved holds places of several logs {sorted(generations)}: its log was moved")
+    found.generation = max(generations, default=1)
+    return found
+
+
+def _number(place: Place, record: Record, raw: bytes) -> int:
+    if not raw:
+        raise Fatal(
+            f"{place[0]} partition {place[1]} offset {record.offset} has no header `batch`: it was written by a release"
+            " that did not record the order of its decisions, which cannot be repeated"
+        )
+    return parse_header(raw).number
+
+
+def _batch(record: Record, raw: bytes) -> tuple[int, Batch]:
+    return int(record.headers["seq"].partition(b":")[0]), parse_header(raw)

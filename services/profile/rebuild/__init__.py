@@ -1,0 +1,1 @@
+"""profile's Redis from its log, for `touchstream rebuild`: known.py (what was sent last), lane.py, replay.py."""

@@ -1,0 +1,332 @@
+"""A whole deployment in one process: real backends, the services' real loops, worked round by round by the test.
+
+No groups and no processes: what is owned, what is sent and when Redis is lost is the test's to say.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from deploy.local.settings import LocalSettings
+from services.chassis.avro import Codec
+from services.chassis.clickhouse import connect
+from services.chassis.clock import now_ms
+from services.chassis.errors import Retriable
+from services.chassis.health import Health
+from services.chassis.ids import node_of, partition_of
+from services.chassis.kafka.client import producer as new_producer
+from services.chassis.kafka.line import LedgerWorker, Worker
+from services.chassis.kafka.loop import Loop, LoopConfig
+from services.chassis.kafka.loop_metrics import LoopMetrics
+from services.chassis.kafka.offsets import end_offsets, first_offsets, read_on, read_range
+from services.chassis.kafka.reader import Reader
+from services.chassis.kafka.relay import Relay
+from services.chassis.records import Output
+from services.chassis.redis.claim import Claim
+from services.chassis.redis.client import async_client, sync_client
+from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.shared import SharedValue
+from services.chassis.registry import open_registry
+from services.identity.adapters import Encoder, Graph, load_policy
+from services.identity.handler import IdentityWorker, Writer
+from services.notify.adapters.destinations import load_destinations
+from services.notify.channels.sink import SinkStore
+from services.notify.handler.intake import Incoming
+from services.notify.settings import NotifySettings
+from services.notify.wiring import assemble
+from services.profile.adapters import load_config
+from services.profile.archive.batches import Archiver
+from services.profile.archive.decode import open_decoders
+from services.profile.archive.handler import Archive, Pace
+from services.profile.archive.line import Limits
+from services.profile.archive.metrics import ArchiveMetrics
+from services.profile.archive.ownership import Ownership, read_log
+from services.profile.handler import ProfileHandler
+from services.profile.sweep import Sweep
+from services.profile.thresholds import KEY, Refresher
+from services.rules.adapters import RulesFolder, Wire
+from services.rules.handler import RulesHandler
+from tests.integration.redis_dump import dump
+
+IDENTITY, PROFILE, RULES = "touchpoints", "touchpoints.resolved", "profile.changes"
+SETTLE_S = 240.0
+T = TypeVar("T")
+METRICS = {name: LoopMetrics(name, Health()) for name in ("identity", "profile", "rules")}
+ARCHIVE_METRICS = ArchiveMetrics(Health())
+
+
+class Lab:
+    """One deployment. `work` drives it until nothing is left; `lose` empties Redis."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        self.settings, self.partitions = settings, settings.partitions
+        self.redis: redis.Redis = sync_client(settings.redis_url)
+        self.clickhouse = connect(settings)
+        self.registry = open_registry("")
+        self.producer = Producer({"bootstrap.servers": settings.kafka_bootstrap, "acks": "all", "linger.ms": 5})
+        self.touchpoint = Codec("touchpoint")
+        self.loops: dict[str, Loop] = {}
+        self.archive: Archive | None = None
+        self.sent = 0
+        self.known: list[str] = []
+        self.has_silent = True
+
+    # -- services -----------------------------------------------------------------------------------------------------
+    def start(self, profile: Sequence[int] | None = None) -> None:
+        """New owners of everything; `profile`: of these partitions of profile only."""
+        bootstrap, partitions = self.settings.kafka_bootstrap, self.partitions
+        ledger = Ledger(self.redis)
+        policy = load_policy("deploy/config/identity.yaml")
+        writer, graph = Writer(policy, partitions, self.registry), Graph(ledger, policy)
+        encode = Encoder(policy, self.settings.identifier_key_bytes()).encode
+
+        def identity(claim: Claim) -> Worker:
+            read_back = lambda p, first, last: read_range(bootstrap, IDENTITY, p, first, last)  # noqa: E731
+            return IdentityWorker(claim, ledger, graph, writer, policy, encode, read_back)
+
+        config = load_config("deploy/config/profile.yaml", self.settings.time_zone)
+        refresh = Refresher(self.clickhouse, SharedValue(self.redis, KEY), config.calendar, lambda: True, now_ms)
+        self.thresholds = _patiently(refresh)
+
+        def profiles(claim: Claim) -> Worker:
+            handler = ProfileHandler(
+                claim.slot, ledger, claim.waits, config, partitions, lambda: self.thresholds, 10_000, self.registry
+            )
+            sweep = Sweep(claim.slot, ledger, lambda: self.thresholds)
+            return LedgerWorker(claim, ledger, handler, sweep.some)
+
+        folder = RulesFolder("deploy/config/rules", ZoneInfo(self.settings.time_zone), Health())
+        wire = Wire("", partitions)
+
+        def rules(claim: Claim) -> Worker:
+            handler = RulesHandler(claim.slot, ledger, claim.waits, lambda: folder.current, wire)
+            return LedgerWorker(claim, ledger, handler)
+
+        every = range(partitions)
+        self._open("identity", LoopConfig("identity", IDENTITY, shared_slot=True, is_numbered=False), identity, every)
+        self._open("profile", LoopConfig("profile", PROFILE), profiles, every if profile is None else profile)
+        self._open("rules", LoopConfig("rules", RULES), rules, every)
+        self.archive = self._archive(ledger)
+
+    def _open(
+        self, name: str, config: LoopConfig, open_worker: Callable[[Claim], Worker], owned: Iterable[int]
+    ) -> None:
+        loop = Loop(config, self.settings, Ledger(self.redis), open_worker, METRICS[name])
+        loop.owned.on_assign([(config.topic, p) for p in owned])
+        self.loops[name] = loop
+
+    def _archive(self, ledger: Ledger) -> Archive:
+        bootstrap = self.settings.kafka_bootstrap
+        reader = Reader(bootstrap, "touchstream-archive", 6_000, "archive", 60_000, 0.0, 25)
+        relay = Relay(lambda: new_producer(bootstrap, "archive"))
+        ownership = Ownership(reader, relay, ledger, read_log(self.settings), ARCHIVE_METRICS)
+        archiver = Archiver(
+            ledger, self.clickhouse, open_decoders(self.registry), self.partitions, Limits(20_000, 16 << 20),
+            ARCHIVE_METRICS, now_ms, self.registry,
+        )  # fmt: skip
+        ownership._assigned(list(first_offsets(bootstrap, ownership._log.topic_ids)))
+        limits, pace = Limits(20_000, 16 << 20), Pace(0.0, 1_000.0, 64 << 20, 1.0)
+        return Archive(reader, relay, ownership, archiver, limits, pace, ARCHIVE_METRICS, lambda: None)
+
+    def work(self, *names: str) -> None:
+        """Rounds of these services (default: all, notify too) until they have nothing left to do; then say so."""
+        deadline = time.monotonic() + SETTLE_S
+        quiet = 0
+        while quiet < 3:
+            assert time.monotonic() < deadline, f"{names} do not come to rest"
+            before = self._stand()
+            for name in names or ("identity", "profile", "rules"):
+                self.loops[name].round()
+            if not names and self.archive is not None:
+                self.archive.round()
+            quiet = quiet + 1 if self._stand() == before else 0
+        if not names:
+            asyncio.run(self._notify())
+            self._rest_of_archive(deadline)
+        self._say(names)
+
+    def _rest_of_archive(self, deadline: float) -> None:
+        assert self.archive is not None
+        topics = [topic for topic, _ in self.archive._ownership.lines]
+        while any(
+            self.archive._ownership.lines[place].claim.position < end
+            for place, end in end_offsets(self.settings.kafka_bootstrap, topics).items()
+        ):
+            assert time.monotonic() < deadline, "archive does not come to rest"
+            self.archive.round()
+
+    def _stand(self) -> list[tuple[object, ...]]:
+        """Where everybody stands."""
+        return [
+            (name, place, line.claim.position, line.claim.applied, len(line.claim.waits))
+            for name, loop in self.loops.items()
+            for place, line in loop.owned.lines.items()
+        ]
+
+    def _say(self, names: Sequence[str]) -> None:
+        """Trim what is acknowledged, and tell the groups how far everybody is, as every second does."""
+        for name, loop in self.loops.items():
+            if names and name not in names:
+                continue
+            for line in loop.owned.lines.values():
+                loop.ledger.touch(line.claim)
+            self.commit(name, {place: line.claim.position for place, line in loop.owned.lines.items()})
+        if not names and self.archive is not None:
+            lines = self.archive._ownership.lines
+            self.commit("archive", {place: line.claim.position for place, line in lines.items()})
+
+    def commit(self, service: str, offsets: dict[tuple[str, int], int]) -> None:
+        """Commit to a service's group, and wait for the answer."""
+        group = {"bootstrap.servers": self.settings.kafka_bootstrap, "group.id": f"touchstream-{service}"}
+        consumer = Consumer(group)
+        consumer.commit(offsets=[TopicPartition(*place, at) for place, at in offsets.items()], asynchronous=False)
+        consumer.close()
+
+    def stop(self) -> None:
+        """Nobody owns anything any more."""
+        for loop in self.loops.values():
+            loop.reader.close()
+            loop.relay.discard()
+        if self.archive is not None:
+            self.archive._ownership._reader.close()
+        self.loops, self.archive = {}, None
+
+    def cut_relay(self, name: str) -> None:
+        """From now on nothing that this service decides is sent."""
+
+        def send(work: object) -> None:
+            raise Retriable("cut by the test")
+
+        self.loops[name].relay.send = send  # type: ignore[method-assign]
+
+    # -- notify -------------------------------------------------------------------------------------------------------
+    async def _notify(self) -> None:
+        """Take in every trigger there is, deliver to the sink, relay."""
+        bootstrap, settings = self.settings.kafka_bootstrap, NotifySettings(partitions=self.partitions)
+        client = async_client(self.settings.redis_url)
+        publisher = _Publisher(bootstrap)
+        notifier = assemble(
+            settings, load_destinations(settings.destinations, {}), client, publisher, lambda: range(self.partitions),
+            SinkStore(10_000, now_ms), Health(),
+        )  # fmt: skip
+        notifier.start()
+        ends = end_offsets(bootstrap, ["triggers"])
+        done: dict[tuple[str, int], int] = {}
+        for place, end in ends.items():
+            first = first_offsets(bootstrap, ["triggers"])[place]
+            for record in read_on(bootstrap, *place, first) if end > first else ():
+                after = {place: record.offset + 1}
+                await notifier.intake.put(Incoming(record, lambda after=after: done.update(after)))  # type: ignore[misc]
+        deadline = time.monotonic() + SETTLE_S
+        while any(done.get(place, 0) < end for place, end in ends.items()) or await self._queued(notifier):
+            assert time.monotonic() < deadline, "notify does not come to rest"
+            await asyncio.sleep(0.05)
+        await notifier.stop(10.0)
+        await client.aclose()
+        self.commit("notify", ends)
+
+    async def _queued(self, notifier: Any) -> bool:
+        outbox, depths = await notifier._store.depths(self.partitions)
+        return bool(outbox) or any(depth.deliveries for depth in depths.values())
+
+    # -- Redis --------------------------------------------------------------------------------------------------------
+    def dump(self) -> dict[str, Any]:
+        """Everything in Redis."""
+        return dump(self.redis)
+
+    def lose(self) -> None:
+        """Redis is empty."""
+        self.redis.flushall()
+
+    # -- touchpoints --------------------------------------------------------------------------------------------------
+    def send(
+        self, *identifiers: str, kind: str = "track", name: str = "Visited", event_id: str = "", **fields: Any
+    ) -> None:
+        """One touchpoint."""
+        self.sent += 1
+        if kind in ("track", "identify"):
+            self.known += identifiers
+        at_ms = now_ms()
+        value = self.touchpoint.encode(
+            {
+                "event_id": event_id or f"e{self.sent}", "source": "shop", "type": kind, "name": name,
+                "identifiers": list(identifiers), "occurred_at": at_ms, "received_at": at_ms, **fields,
+            }
+        )  # fmt: skip
+        self.raw(node_of(identifiers[0], self.settings.identifier_key_bytes()).encode(), value)
+
+    def raw(self, key: bytes, value: bytes) -> None:
+        """Any bytes."""
+        self.producer.produce("touchpoints", value, key, partition=partition_of(key, self.partitions))
+
+    def story(self, seed: int, length: int, has_silent: bool = True) -> None:
+        """Everything that happens to customers; `has_silent`: erasures too of identifiers that nobody knows."""
+        self.has_silent = has_silent
+        dice = random.Random(seed)
+        people = max(20, length // 6)
+        for i in range(length):
+            user = f"user_id:{dice.randrange(people)}"
+            visitor = f"anonymous_id:{dice.randrange(people * 2)}"
+            self._happen(dice, f"{seed}-{i}", user, visitor)
+        self.producer.flush()
+
+    def _happen(self, dice: random.Random, one: str, user: str, visitor: str) -> None:
+        what = dice.random()
+        if what < 0.40:
+            self.send(user, name=dice.choice(("Product Viewed", "Cart Viewed", "Logged In", "Message Opened")))
+        elif what < 0.52:
+            self.send(
+                user, name="Order Completed", order_id=f"o{one}", amount_minor=dice.randrange(100, 90_000),
+                currency="CNY",
+            )  # fmt: skip
+        elif what < 0.64:
+            traits = b'{"email": "%d@example.com"}' % dice.randrange(100)
+            self.send(user, visitor, kind="identify", name="Identified", traits=traits)
+        elif what < 0.74:
+            self.send(visitor)
+        elif what < 0.80:  # the same message id under two keys: whichever is first in the order of the graph counts
+            self.send(user, event_id=f"twice-{one}")
+            self.send(visitor, event_id=f"twice-{one}")
+        elif what < 0.86:
+            self.send(visitor, kind="unlink", name="Unlink Requested")
+        elif what < 0.90:
+            whom = (user, visitor) if self.has_silent else self.known or (user,)
+            self.send(dice.choice(whom), kind="erase", name="Erase Requested")
+        elif what < 0.93 and self.has_silent:  # of somebody whom nobody knows: a tombstone of which nothing is written
+            self.send(f"anonymous_id:{dice.randrange(4_000)}", kind="erase", name="Erase Requested")
+        elif what < 0.95:
+            self.raw(one.encode(), b"no touchpoint")
+        elif what < 0.97:  # identity can read it, profile cannot
+            self.send(user, traits=b"[1]")
+        else:
+            self.send(user, f"anonymous_id:{dice.randrange(4_000)}")
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """What `ask` returns, once ClickHouse answers."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            return ask()
+        except Retriable:
+            assert time.monotonic() < deadline
+
+
+class _Publisher:
+    """Kafka as notify's handler sees it."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+
+    async def publish(self, topic: str, partition: int, outputs: Sequence[Output]) -> int:
+        """Produce all and wait."""
+        for output in outputs:
+            self._producer.produce(topic, output.value, output.key, partition=partition, headers=output.headers)
+        await asyncio.to_thread(self._producer.flush)
+        return len(outputs)

@@ -1,0 +1,175 @@
+"""`touchstream rebuild` in the life of one deployment: whatever is lost comes back, key by key, and work goes on.
+
+The tests are chapters, in order, on one broker, one Valkey and one ClickHouse.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import typer
+
+from cli.rebuild import checks
+from cli.rebuild.command import rebuild
+from deploy.local.processes import backends
+from deploy.local.settings import ROOT, LocalSettings, local_settings
+from services.chassis.redis.rebuild import MARK
+from services.chassis.settings import env_name
+from services.chassis.testing.waiting import free_port, wait_for
+from services.chassis.topics import create_topics, load_topics
+from services.profile.archive.migrate import load_migrations, migrate
+from tests.integration.rebuild_lab import Lab
+from tests.integration.redis_dump import differences
+
+pytestmark = pytest.mark.timeout(900)
+# Names of destinations whose queue is empty, and sends of the last minute that limit the next ones.
+LEFT_OUT = ("{notify}:queues", "{notify}:rate:")
+PARTITIONS = 4
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Backends of this module's own; the settings are in the environment, as an operator has them."""
+    own = {
+        "TOUCHSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
+        "TOUCHSTREAM_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "TOUCHSTREAM_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}",
+        "TOUCHSTREAM_LOCAL_STATE_DIR": str(tmp_path_factory.mktemp("state")),
+        "TOUCHSTREAM_LOCAL_APPENDFSYNC": "always",
+        "TOUCHSTREAM_PARTITIONS": str(PARTITIONS),
+    }
+    settings = local_settings(own)
+    started = _start(settings)
+    shared = {name: value for name, value in own.items() if "LOCAL" not in name}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**shared, env_name(LocalSettings, "relaxed_durability"): "true"}.items():
+            patch.setenv(name, value)
+        # The broker is Tansu: it does not say how long it keeps records.
+        lab = Lab(settings.model_copy(update={"relaxed_durability": True}))
+        yield lab
+        lab.stop()
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _start(settings: LocalSettings) -> "list[subprocess.Popen[bytes]]":
+    settings.logs_dir.mkdir(parents=True)
+    started = []
+    for spec in backends(settings):
+        env = {**os.environ, **spec.environ, "TOUCHSTREAM_LOCAL_STATE_DIR": str(settings.state_dir)}
+        env |= {
+            "TOUCHSTREAM_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "TOUCHSTREAM_REDIS_URL": settings.redis_url,
+            "TOUCHSTREAM_CLICKHOUSE_URL": settings.clickhouse_url,
+        }  # fmt: skip
+        with (settings.logs_dir / f"{spec.name}.log").open("wb") as out:
+            started.append(subprocess.Popen(spec.command, env=env, cwd=ROOT, stdout=out, stderr=out))
+    for spec in backends(settings):
+        wait_for(spec.is_ready, f"{spec.name} answers", 180, 0.2)
+    create_topics(settings.kafka_bootstrap, load_topics().values(), settings.partitions)
+    lab = Lab(settings.model_copy(update={"clickhouse_database": "default"}))
+    lab.clickhouse.command(f"CREATE DATABASE IF NOT EXISTS {settings.clickhouse_database}")
+    migrate(Lab(settings).clickhouse, load_migrations(ROOT / "deploy" / "clickhouse"))
+    return started
+
+
+def check_rebuilt(lab: Lab) -> None:
+    """Lose Redis, rebuild it, and find everything as it was."""
+    before = lab.dump()
+    lab.lose()
+    rebuild(fresh=False)
+    assert differences(before, lab.dump(), LEFT_OUT) == []
+    assert len(before) > 300
+
+
+def check_nothing_twice(lab: Lab) -> None:
+    """Every place is in ClickHouse once, every trigger id once, every delivery ended once."""
+    (row,) = lab.clickhouse.query_rows(
+        "SELECT (SELECT sum(copies) FROM duplicates_daily) AS copies,"
+        " (SELECT count() - uniqExact(trigger_id) FROM triggers_raw) AS triggers,"
+        " (SELECT count() - uniqExact(delivery_id) FROM deliveries_raw) AS deliveries,"
+        " (SELECT count() FROM events_raw) AS events"
+    )
+    assert (row["copies"], row["triggers"], row["deliveries"]) == (0, 0, 0)
+    assert row["events"] > 500
+
+
+def test_what_retention_has_taken_comes_from_clickhouse(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.start()
+    for part in range(30, 34):
+        lab.story(part, 150, has_silent=False)
+        lab.work("identity")
+        lab.work("identity", "profile", "rules")
+    lab.work()
+    lab.stop()
+    oldest = cut(lab)
+    before = lab.dump()
+    lab.lose()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks.offsets, "first_offsets", lambda bootstrap, topics: oldest)
+        rebuild(fresh=False)
+
+    # Message ids of requests that changed nothing are in no table; retention outlasts the window they are kept for.
+    assert differences(before, lab.dump(), (*LEFT_OUT, "{identity}:seen")) == []
+    seen = {key: value for key, value in before.items() if key.startswith("{identity}:seen:")}
+    assert all(len(set(seen[key]) - set(lab.dump()[key])) < 40 for key in seen)
+    lab.lose()
+    rebuild(fresh=False)
+    assert differences(before, lab.dump(), LEFT_OUT) == []
+
+
+def cut(lab: Lab) -> dict[tuple[str, int], int]:
+    """Oldest offsets as if retention had taken about half, at another place of every partition."""
+    topics = list(load_topics())
+    firsts = checks.offsets.first_offsets(lab.settings.kafka_bootstrap, topics)
+    ends = checks.offsets.end_offsets(lab.settings.kafka_bootstrap, topics)
+    kept = ("profiles", *(topic for topic in topics if topic.endswith(".dead")))
+    cut_off = {place: int(ends.get(place, 0) * (0.35 + 0.1 * place[1])) for place in firsts if place[0] not in kept}
+    return {**firsts, **cut_off}
+
+
+def test_a_lost_redis_comes_back_key_by_key_and_the_services_go_on(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.start()
+    for part in range(6):
+        lab.story(part, 200)
+        lab.work("identity")
+        lab.work("identity", "profile", "rules")
+    lab.work()
+    lab.stop()
+
+    check_rebuilt(lab)
+
+    assert "events/s" in capsys.readouterr().out
+    lab.start()
+    lab.story(7, 200)
+    lab.work()
+    check_nothing_twice(lab)
+    lab.stop()
+
+
+def test_a_redis_that_is_not_empty_is_left_alone(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    before = lab.dump()
+    with pytest.raises(typer.Exit):
+        rebuild(fresh=False)
+    assert "not empty" in capsys.readouterr().err
+    assert lab.dump() == before
+
+
+def test_what_an_interrupted_rebuild_left_is_thrown_away_only_when_told(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = lab.dump()
+    lab.lose()
+    lab.redis.set(MARK, 1)
+    lab.redis.hset("{identity}:counters", "g", 7)
+    with pytest.raises(typer.Exit):
+        rebuild(fresh=False)
+    assert "--fresh" in capsys.readouterr().err
+
+    rebuild(fresh=True)
+
+    assert differences(before, lab.dump(), LEFT_OUT) == []
