@@ -22,10 +22,11 @@ def dicts(rows: Rows) -> list[dict[str, object]]:
 
 
 def columns_of(table: str) -> list[str]:
-    """Column names of a table as its CREATE statement has them."""
+    """Column names of a table as its CREATE statement has them, and those that were added since."""
     text = "".join(path.read_text() for path in sorted((ROOT / "deploy/clickhouse").glob("*.sql")))
     body = text.split(f"CREATE TABLE IF NOT EXISTS {table}\n(")[1].split("\n)\n")[0]
-    return re.findall(r"^    (?!INDEX)(\w+) ", body, re.MULTILINE)
+    added = re.findall(rf"^ALTER TABLE {table} ADD COLUMN IF NOT EXISTS\s+(\w+) ", text, re.MULTILINE)
+    return re.findall(r"^    (?!INDEX)(\w+) ", body, re.MULTILINE) + added
 
 
 @pytest.mark.parametrize("feed", FEEDS.values(), ids=lambda feed: feed.topic)
