@@ -53,7 +53,7 @@ def event(offset: int, customer: str, node: str, **changes: object) -> tuple[Rec
         "event_id": f"e{offset}", "type": "track", "name": "Order Completed", "occurred_at": AT, "received_at": AT,
         "source": "shop", "order_id": "", "amount_minor": 100, "currency": "CNY", "identifiers": ["phone:+86138"],
         "properties": b'{"a":1}', "traits": b"{}", "context": b"{}", "originals": b"{}", "flags": 0, "n": offset,
-        "node": node, "place_generation": 1, "place_partition": 0, "place_offset": offset,
+        "node": node, "place_generation": 1, "place_partition": 0, "place_offset": offset, "batch": 0,
     }  # fmt: skip
     return record, value | changes
 
@@ -64,7 +64,7 @@ def change(
     record = Record("identity.changes", 0, offset, customer.encode(), b"", {}, AT + offset)
     return record, {
         "g": g, "kind": kind, "customer_id": customer, "from_id": from_id, "nodes": nodes, "reason": "", "cause": "",
-        "event_id": "", "source": "shop", "occurred_at": AT, "accepted_at": AT,
+        "event_id": "", "source": "shop", "occurred_at": AT, "accepted_at": AT, "batch": 0,
     }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def save_events(server: Clickhouse, *events: tuple[str, str, int, str, int]) -> 
             "order_id": f"o{number}" if amount else "", "amount_minor": amount, "currency": "CNY" if amount else "",
             "identifiers": ["phone:+8613800000000"], "properties": b"{}", "traits": b'{"city":"Xi\'an"}',
             "context": b"{}", "originals": b"{}", "flags": 0, "n": number, "node": node, "place_generation": 1,
-            "place_partition": 0, "place_offset": number,
+            "place_partition": 0, "place_offset": number, "batch": 0,
         })  # fmt: skip
     (rows,) = event_rows(records, values)
     server.insert(rows.table, rows.columns, rows.data, None)
@@ -135,7 +135,7 @@ def test_as_of_a_day_the_scores_are_quintiles_of_that_days_buyers(server: Clickh
 def test_as_of_a_day_later_merges_apply_and_identifiers_are_masked(server: Clickhouse) -> None:
     save_events(server, ("a", "n:1", at("2011-12-01"), "Registered", 0), ("b", "n:2", at("2011-12-02"), "Logged In", 0))
     merged = {
-        "g": 1, "kind": "merged", "customer_id": "a", "from_id": "b", "nodes": ["n:1", "n:2"], "reason": "",
+        "g": 1, "batch": 0, "kind": "merged", "customer_id": "a", "from_id": "b", "nodes": ["n:1", "n:2"], "reason": "",
         "cause": "", "event_id": "", "source": "", "occurred_at": 0, "accepted_at": 0,
     }  # fmt: skip
     for rows in identity_rows([Record("identity.changes", 0, 1, b"a", b"", {}, 0)], [merged]):
