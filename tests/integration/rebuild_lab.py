@@ -45,7 +45,6 @@ from services.profile.archive.batches import Archiver
 from services.profile.archive.decode import open_decoders
 from services.profile.archive.handler import Archive, Pace
 from services.profile.archive.line import Limits
-from services.profile.archive.metrics import ArchiveMetrics
 from services.profile.archive.ownership import Ownership, read_log
 from services.profile.handler import ProfileHandler
 from services.profile.sweep import Sweep
@@ -53,12 +52,12 @@ from services.profile.thresholds import KEY, Refresher
 from services.rules.adapters import RulesFolder, Wire
 from services.rules.handler import RulesHandler
 from tests.integration.redis_dump import dump
+from tests.unit.archive.archive_doubles import metrics as archive_metrics
 
 IDENTITY, PROFILE, RULES = "touchpoints", "touchpoints.resolved", "profile.changes"
 SETTLE_S = 240.0
 T = TypeVar("T")
 METRICS = {name: LoopMetrics(name, Health()) for name in ("identity", "profile", "rules")}
-ARCHIVE_METRICS = ArchiveMetrics(Health())
 
 
 class Lab:
@@ -125,14 +124,14 @@ class Lab:
         bootstrap = self.settings.kafka_bootstrap
         reader = Reader(bootstrap, "touchstream-archive", 6_000, "archive", 60_000, 0.0, 25)
         relay = Relay(lambda: new_producer(bootstrap, "archive"))
-        ownership = Ownership(reader, relay, ledger, read_log(self.settings), ARCHIVE_METRICS)
+        ownership = Ownership(reader, relay, ledger, read_log(self.settings), archive_metrics())
         archiver = Archiver(
             ledger, self.clickhouse, open_decoders(self.registry), self.partitions, Limits(20_000, 16 << 20),
-            ARCHIVE_METRICS, now_ms, self.registry,
+            archive_metrics(), now_ms, self.registry,
         )  # fmt: skip
         ownership._assigned(list(first_offsets(bootstrap, ownership._log.topic_ids)))
         limits, pace = Limits(20_000, 16 << 20), Pace(0.0, 1_000.0, 64 << 20, 1.0)
-        return Archive(reader, relay, ownership, archiver, limits, pace, ARCHIVE_METRICS, lambda: None)
+        return Archive(reader, relay, ownership, archiver, limits, pace, archive_metrics(), lambda: None)
 
     def work(self, *names: str) -> None:
         """Rounds of these services (default: all, notify too) until they have nothing left to do; then say so."""
