@@ -11,8 +11,7 @@ from services.chassis.kafka.offsets import end_offsets, read_range
 from services.chassis.logs import configure_logs
 from services.chassis.records import Record
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.client import durable_client
-from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.ledger import durable_ledger
 from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
@@ -31,9 +30,8 @@ def main(stop: Stop) -> None:
     failpoints.configure(settings.failpoints, SERVICE)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
-    redis_client = durable_client(settings.redis_url, settings.relaxed_durability)
     policy = load_policy(settings.policy)
-    ledger = Ledger(redis_client)
+    ledger = durable_ledger(settings.redis_url, settings.relaxed_durability)
     graph = Graph(ledger, policy)
     writer = Writer(policy, settings.partitions, open_registry(settings.schema_registry_url))
     encode = Encoder(policy, settings.identifier_key_bytes()).encode

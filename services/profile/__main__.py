@@ -9,8 +9,7 @@ from services.chassis.kafka.loop import Loop, LoopConfig
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.logs import configure_logs
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.client import durable_client
-from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.ledger import durable_ledger
 from services.chassis.redis.shared import SharedValue
 from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
@@ -31,11 +30,11 @@ def main(stop: Stop) -> None:
     failpoints.configure(settings.failpoints, SERVICE)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
-    redis_client = durable_client(settings.redis_url, settings.relaxed_durability)
     config = load_config(settings.config, settings.time_zone)
-    ledger, registry = Ledger(redis_client), open_registry(settings.schema_registry_url)
+    ledger = durable_ledger(settings.redis_url, settings.relaxed_durability)
+    registry = open_registry(settings.schema_registry_url)
     loops: list[Loop] = []
-    cell = SharedValue(redis_client, KEY)
+    cell = SharedValue(ledger.client, KEY)
     refresh = open_refresher(settings, cell, config.calendar, lambda: any((TOPIC, 0) in o.owned.lines for o in loops))
     thresholds = ThresholdSource(refresh, settings.thresholds_interval_s, health)
 

@@ -22,8 +22,7 @@ from services.chassis.kafka.relay import Relay
 from services.chassis.kafka.retention import assert_retained
 from services.chassis.records import Entry, Record
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.client import durable_client
-from services.chassis.redis.ledger import Ledger, Mismatch
+from services.chassis.redis.ledger import Ledger, Mismatch, durable_ledger
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
 from services.chassis.topics import assert_partitions
@@ -147,6 +146,7 @@ class Loop:
                 self.metrics.recoveries.back(place)
 
     def _relay(self, work: Work, touched: list[Place], started: float, taken: int) -> None:
+        self.owned.publish({place: self.owned.lines[place].claim for place in touched if place in self.owned.lines})
         try:
             sent = self._send(work)
         except Retriable as error:
@@ -197,15 +197,13 @@ class Loop:
                 self.upkeep([line.claim for line in self.owned.lines.values()])
 
     def _report(self) -> None:
-        """Lag gauges, and group offsets for other people's dashboards."""
+        """Lag gauges, and how far the group is, for other people's dashboards as well."""
         for (topic, partition), line in self.owned.lines.items():
             end = self.reader.end((topic, partition))
             if end is not None:
                 self.metrics.lag.labels(topic, str(partition)).set(max(0, end - line.claim.position))
         if self.owned.lines:
-            problem = self.reader.publish({place: line.claim.position for place, line in self.owned.lines.items()})
-            if problem:
-                self.metrics.limited.warning("kafka.commit_failed", text=problem)
+            self.owned.publish({place: line.claim for place, line in self.owned.lines.items()})
 
 
 def _read_log(settings: SharedSettings, topic: str) -> Log:
@@ -219,7 +217,7 @@ def _read_log(settings: SharedSettings, topic: str) -> Log:
 def run_loop(config: LoopConfig, settings: SharedSettings, factory: HandlerFactory, health: Health, stop: Stop) -> None:
     """The loop of a service whose PartitionHandler decides in Python; blocks until stop is set."""
     metrics = LoopMetrics(config.service, health)
-    ledger = Ledger(durable_client(settings.redis_url, settings.relaxed_durability))
+    ledger = durable_ledger(settings.redis_url, settings.relaxed_durability)
 
     def open_worker(claim: Claim) -> Worker:
         return LedgerWorker(claim, ledger, factory(claim.slot, ledger, claim.waits))

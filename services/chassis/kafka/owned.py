@@ -4,19 +4,20 @@ Whatever goes wrong with a partition ends here: its Line is dropped, with every 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from services.chassis.errors import Fatal, Retriable
+from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.line import Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.reader import Place, Reader
+from services.chassis.kafka.take_over import take_over
 from services.chassis.records import Entry
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.ledger import Ledger, LedgerPort, NoLedger
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 
 BACK_OFF_S = 0.5
@@ -61,6 +62,12 @@ class Owned:
         if not self.lines:
             self.reader.start({})
         self.metrics.health.set("kafka", True, f"{len(places)} partitions assigned")
+
+    def publish(self, claims: Mapping[Place, Claim]) -> None:
+        """Tell the group how far these ledgers are: for take_over, before anything of a batch leaves the process."""
+        problem = self.reader.publish({place: claim.mark for place, claim in claims.items()})
+        if problem:
+            self.metrics.limited.warning("kafka.commit_failed", text=problem)
 
     def on_revoke(self, places: list[Place]) -> None:
         """The group takes these partitions away."""
@@ -117,13 +124,23 @@ class Owned:
         topic, partition = place
         slot = Slot(self.service, partition, self.shared_slot)
         log = self.log
-        claim = take_over(self.ledger, self.reader, slot, topic, log.cluster_id, log.topic_id, log.firsts.get(place, 0))
+        claim = take_over(
+            self.ledger,
+            self.reader,
+            slot,
+            topic,
+            log.cluster_id,
+            log.topic_id,
+            log.firsts.get(place, 0),
+            len(log.firsts),
+        )
         worker = self.open_worker(claim)
         if claim.unsent:
             fp("before_restore", Retriable)
             entries = worker.restore(claim.unsent)
             claim.restored(entries)
             self.metrics.outboxes.owe(place, len(entries))
+            self.publish({place: claim})
             self.send([(claim, entry) for entry in entries])
             fp("after_restore", Retriable)
             self.metrics.outboxes.paid(place)
@@ -134,27 +151,3 @@ class Owned:
         return Line(
             topic, claim, worker, self.metrics, self.service, self.is_numbered, touched_s=time.monotonic()
         )  # fmt: skip
-
-
-def take_over(
-    ledger: LedgerPort, reader: Reader, slot: Slot, topic: str, cluster_id: str, topic_id: str, first: int
-) -> Claim:
-    """Claim a partition's ledger; where there is none it begins at `first`. Raises Retriable, Fatal.
-
-    None although the group has worked on that partition before: Redis was lost. To begin again would number customers
-    and outputs anew beside those that are in the topics already, so that readers drop or repeat them: refused.
-    """
-    try:
-        return ledger.claim(slot, topic, cluster_id, topic_id, None)
-    except NoLedger:
-        reached = reader.committed((topic, slot.partition))
-    if reached:
-        service = slot.service.split(".", 1)[0]
-        raise Fatal(
-            f"{slot.ledger} does not exist, and group touchstream-{service} had worked {topic} partition"
-            f" {slot.partition} up to offset {reached}: Redis has lost its state. Nothing was changed. Bring back the"
-            " Redis that had it (its append-only file, a snapshot that is not older); if it is gone for good, stop all"
-            " services and run `touchstream rebuild`. Is this deployment meant to begin anew, empty its topics and"
-            " delete the consumer groups."
-        )
-    return ledger.claim(slot, topic, cluster_id, topic_id, first)

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka import client
+from services.chassis.marks import Mark
 from services.chassis.records import Record
 
 # Of a question that is asked once in a deployment's life; a broker that is away must not hold up a rebalance for long.
@@ -148,20 +149,31 @@ class Reader:
             return None
         return high if high >= 0 else None
 
-    def committed(self, place: Place) -> int:
-        """What the group has last published for a place, by whatever process; 0 when nothing. Raises Retriable."""
+    def committed(self, places: list[Place]) -> dict[Place, Mark]:
+        """What the group has last published for places, by whatever process; nothing: not in it. Raises Retriable."""
         try:
-            (found,) = self._consumer.committed([TopicPartition(*place)], ASK_TIMEOUT_S)
+            found = self._consumer.committed([TopicPartition(*place) for place in places], ASK_TIMEOUT_S)
         except KafkaException as error:
-            raise Retriable(f"the group's offset of {place} could not be read: {error}") from error
-        return max(0, found.offset)
+            raise Retriable(f"the group's offsets of {places} could not be read: {error}") from error
+        if failed := [part.error for part in found if part.error is not None]:
+            raise Retriable(f"the group's offsets of {places} could not be read: {failed[0]}")
+        return {
+            (part.topic, part.partition): Mark(part.offset, part.metadata or "") for part in found if part.offset > 0
+        }
 
-    def publish(self, offsets: Mapping[Place, int]) -> str:
-        """Commit positions to the group, for dashboards only; returns why it failed, empty when it was sent."""
+    def publish(self, marks: Mapping[Place, Mark]) -> str:
+        """Commit marks to the group: for take_over and for dashboards; returns why it failed, empty when it was sent.
+
+        Nobody waits for the broker's answer: a Redis that loses its last milliseconds while this process dies as well
+        before the commit has left it is not found out.
+        """
         try:
             fp("before_commit", KafkaException)
             self._consumer.commit(
-                offsets=[TopicPartition(topic, partition, at) for (topic, partition), at in offsets.items()],
+                offsets=[
+                    TopicPartition(topic, partition, mark.position, mark.batch)
+                    for (topic, partition), mark in marks.items()
+                ],
                 asynchronous=True,
             )
             fp("after_commit", KafkaException)

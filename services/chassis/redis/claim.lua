@@ -15,5 +15,5 @@ if t[1] == t[2] then
 else
   redis.call('HSET', KEYS[1], 'tries', 0, 'tries_position', t[1])
 end
-return {'OK', redis.call('HMGET', KEYS[1], 'epoch', 'generation', 'position', 'blob', 'tries'),
+return {'OK', redis.call('HMGET', KEYS[1], 'epoch', 'generation', 'position', 'blob', 'tries', 'batch'),
   redis.call('LRANGE', KEYS[2], 0, -1), redis.call('HGETALL', KEYS[3])}

@@ -5,6 +5,7 @@ from enum import Enum
 
 import msgspec
 
+from services.chassis.marks import Mark
 from services.chassis.records import Entry, Output, Record
 from services.chassis.redis.slots import Slot
 
@@ -55,6 +56,13 @@ class Claim:
     topic: str = ""
     poisoned: Poisoned = field(default_factory=Poisoned)  # stored by the next apply
     acknowledged: int = 0  # leading entries of `stored` whose outputs the broker has
+    batch: str = ""  # the name of the last batch, whoever applied it
+    life: int = 0  # of the Redis that was claimed in; see Ledger
+
+    @property
+    def mark(self) -> Mark:
+        """How far the ledger has come."""
+        return Mark(self.position, self.batch)
 
     def number(self, output: Output) -> bytes:
         """The header `seq` of the next output to its destination: `<input partition>:<number>`."""

@@ -5,6 +5,7 @@ trim; accept → drop what was seen, stop at a gap. Everything above (the loop) 
 The in-memory twin is services.chassis.testing.fake_ledger; both pass tests/conformance/test_ledger.py.
 """
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Protocol, cast
 
@@ -14,8 +15,10 @@ from redis.exceptions import RedisError
 
 from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.failpoints import fp
+from services.chassis.marks import Mark
 from services.chassis.records import Decision, Entry, pack_entry
 from services.chassis.redis.claim import Channels, Claim
+from services.chassis.redis.client import Server, durable_client
 from services.chassis.redis.slots import Slot
 
 REGISTRY_KEY = "touchstream:ledgers"  # set of service|topic|partition|shared: what operators' tools look through
@@ -33,6 +36,7 @@ class LedgerPort(Protocol):
     """What the loop needs; implemented by Ledger and by the fake."""
 
     def claim(self, slot: Slot, topic: str, cluster_id: str, topic_id: str, start: int | None) -> Claim: ...
+    def mark(self, slot: Slot) -> Mark | None: ...
     def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry: ...
     def touch(self, claim: Claim) -> None: ...
     def delete(self, keys: list[str]) -> None: ...
@@ -48,14 +52,24 @@ def script_text(package: str, name: str) -> str:
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
+def durable_ledger(url: str, relaxed: bool) -> "Ledger":
+    """The ledger in a Redis that passed assert_durable. Raises Fatal, Retriable."""
+    server = Server()
+    return Ledger(durable_client(url, relaxed, server), lambda: server.life)
+
+
 _decoder = msgspec.msgpack.Decoder(Channels)
 
 
 class Ledger:
     """The ledger on Redis or Valkey. Raises Fenced, Mismatch, Retriable (server trouble), Fatal (foreign log)."""
 
-    def __init__(self, client: "redis.Redis") -> None:
-        self.client = client
+    def __init__(self, client: "redis.Redis", life: Callable[[], int] = int) -> None:
+        """`life` is another number when another server process answers: claims on a former one are of no use then.
+
+        What it holds may be older than what the former one had acknowledged; only a new claim finds that out.
+        """
+        self.client, self._life = client, life
         prefix = script_text(__package__, "ledger.lua")
         self._claim = client.register_script(script_text(__package__, "claim.lua"))
         self._apply = client.register_script(prefix + script_text(__package__, "apply.lua"))
@@ -65,7 +79,7 @@ class Ledger:
 
         `start` is where a ledger that does not exist yet begins (the log's first offset); None: raises NoLedger then.
         """
-        first = "" if start is None else start
+        first, life = "" if start is None else start, self._life()
         try:
             fp("before_claim", RedisError)
             self.client.sadd(REGISTRY_KEY, f"{slot.service}|{topic}|{slot.partition}|{int(slot.shared)}")
@@ -84,12 +98,12 @@ class Ledger:
                 " or repeat events. Point the service at its own Kafka, or rebase the ledgers on purpose after draining"
                 " (touchstream rebase)."
             )
-        epoch, generation, position, blob, tries = answer[1]
+        epoch, generation, position, blob, tries, batch = answer[1]
         channels = _decoder.decode(blob) if blob else Channels()
         waits = {answer[3][i].decode(): answer[3][i + 1].decode() for i in range(0, len(answer[3]), 2)}
         return Claim(
             slot, int(epoch), int(generation), int(position), int(tries), channels.seen, channels.base, answer[2],
-            waits, channels.extra, topic=topic, poisoned=channels.poisoned,
+            waits, channels.extra, topic=topic, poisoned=channels.poisoned, batch=(batch or b"").decode(), life=life,
         )  # fmt: skip
 
     def apply(self, claim: Claim, decision: Decision, seen: dict[str, int], position: int, log_ms: int) -> Entry:
@@ -117,7 +131,7 @@ class Ledger:
         the claim is of no more use: Retriable now and at every later call.
         Returns the script's answer (b"OK" or b"ALREADY" for apply.lua).
         """
-        _refuse_uncertain(claim)
+        self._refuse_stale(claim)
         trim, base = claim.take_trim()
         channels = msgspec.msgpack.encode(Channels(seen, base, claim.extra, claim.poisoned))
         batch = f"{claim.epoch}.{claim.applied + 1}"
@@ -134,7 +148,7 @@ class Ledger:
         ]
         all_keys = [slot.ledger, slot.outbox, *(keys if keys is not None else [slot.waits, slot.due])]
         claim.is_uncertain = True
-        answer = self._twice(script, all_keys, head + arguments)
+        answer = self._twice(claim, script, all_keys, head + arguments)
         claim.is_uncertain = False
         status = answer[0] if isinstance(answer, list) else answer
         if status == b"FENCED":
@@ -142,19 +156,21 @@ class Ledger:
         if status == b"MISMATCH":
             raise Mismatch(f"{slot.ledger}: the stored position is not {claim.position}")
         claim.applied += 1
-        claim.position, claim.seen, claim.base = position, seen, base
+        claim.position, claim.seen, claim.base, claim.batch = position, seen, base, batch
         del claim.stored[:trim]
         claim.acknowledged = 0
         return answer
 
-    def _twice(self, script: "redis.commands.core.Script", keys: list[str], args: list[bytes | str | int]) -> object:
+    def _twice(
+        self, claim: Claim, script: "redis.commands.core.Script", keys: list[str], args: list[bytes | str | int]
+    ) -> object:
         try:
             fp("before_apply", redis.ConnectionError)
             answer = script(keys=keys, args=args)
             fp("after_apply", redis.ConnectionError)
             return answer
         except (redis.ConnectionError, redis.TimeoutError):
-            pass  # it may have been applied: the same batch id asked again tells
+            self._refuse_former_life(claim)  # else: it may have been applied, the same batch id asked again tells
         except RedisError as error:
             raise Retriable(f"apply to {keys[0]} failed: {error}") from error
         try:
@@ -169,7 +185,7 @@ class Ledger:
         """An idle owner's check that it still is the owner; also trims what has been acknowledged. Raises Fenced,
         Retriable when the claim's last script was not answered.
         """
-        _refuse_uncertain(claim)
+        self._refuse_stale(claim)
         if claim.acknowledged:
             self.apply(claim, Decision(), claim.seen, claim.position, 0)
             return
@@ -190,6 +206,27 @@ class Ledger:
         except Retriable:
             claim.extra = former
             raise
+
+    def mark(self, slot: Slot) -> Mark | None:
+        """How far a ledger has come, whoever owns it; None where there is none."""
+        try:
+            fp("before_mark", RedisError)
+            position, batch = cast(list[bytes | None], self.client.hmget(slot.ledger, ["position", "batch"]))
+            fp("after_mark", RedisError)
+        except RedisError as error:
+            raise Retriable(f"{slot.ledger}: {error}") from error
+        return None if position is None else Mark(int(position), (batch or b"").decode())
+
+    def _refuse_stale(self, claim: Claim) -> None:
+        # With the same batch id something else would count as applied already; with another one the outbox might be
+        # trimmed twice.
+        if claim.is_uncertain:
+            raise Retriable(f"{claim.slot.ledger}: what the last script did is not known, claim again")
+        self._refuse_former_life(claim)
+
+    def _refuse_former_life(self, claim: Claim) -> None:
+        if claim.life != self._life():
+            raise Retriable(f"{claim.slot.ledger}: Redis has been started anew, or another one answers; claim again")
 
     def delete(self, keys: list[str]) -> None:
         """Delete keys of any slot (idempotent: their names are never used again)."""
@@ -251,13 +288,6 @@ class Ledger:
         except RedisError as error:
             raise Retriable(f"{slot.due}: {error}") from error
         return int(following), [cast(bytes, member).decode() for member, _ in found]
-
-
-def _refuse_uncertain(claim: Claim) -> None:
-    # With the same batch id something else would count as applied already; with another one the outbox might be
-    # trimmed twice.
-    if claim.is_uncertain:
-        raise Retriable(f"{claim.slot.ledger}: what the last script did is not known, claim again")
 
 
 def _lists(decision: Decision) -> list[bytes | str | int]:

@@ -3,8 +3,8 @@ if redis.call('LLEN', KEYS[2]) > 0 or redis.call('HLEN', KEYS[3]) > 0 then retur
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'NONE' end
 local m = redis.call('HMGET', KEYS[1], 'cluster', 'topic')
 if m[1] == ARGV[1] and m[2] == ARGV[2] then return 'SAME' end
-redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HINCRBY', KEYS[1], 'generation', 1)
-redis.call('HSET', KEYS[1], 'cluster', ARGV[1], 'topic', ARGV[2], 'position', ARGV[3], 'blob', '', 'batch', '',
+redis.call('HSET', KEYS[1], 'cluster', ARGV[1], 'topic', ARGV[2], 'position', ARGV[3], 'blob', '', 'batch', epoch .. '.0',
   'tries', -1, 'tries_position', ARGV[3])
 return 'OK'

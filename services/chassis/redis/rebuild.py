@@ -55,12 +55,13 @@ def finish(
 ) -> None:
     """Give every ledger to its Kafka, all at once. Epochs begin above any that can have been before: by the clock."""
     pipe = client.pipeline(transaction=True)
+    epoch = int(time.time())
     for slot, topic in opened:
         position = client.hget(slot.ledger, "position") or b"0"
         pipe.hset(
             slot.ledger,
             mapping={
-                "cluster": cluster_id, "topic": topic_ids[topic], "epoch": int(time.time()), "batch": "", "tries": -1,
+                "cluster": cluster_id, "topic": topic_ids[topic], "epoch": epoch, "batch": f"{epoch}.0", "tries": -1,
                 "tries_position": position,
             },
         )  # fmt: skip

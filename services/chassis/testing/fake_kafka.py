@@ -64,7 +64,7 @@ class FakeBroker:
     owners: dict[Place, object] = field(default_factory=dict)
     generation: int = 0
     late: list[list[Record]] = field(default_factory=list)
-    committed: dict[tuple[str, str, int], int] = field(default_factory=dict)  # (group, topic, partition) → offset
+    committed: dict[tuple[str, str, int], tuple[int, str]] = field(default_factory=dict)  # (group, topic, partition)
     # Told of every record that has arrived; and what one poll hands out: (places with something, most) → the same.
     on_append: Callable[[Record], None] = lambda record: None
     poll: Callable[[list[Place], int], tuple[list[Place], int]] = lambda places, most: (places, most)
@@ -166,14 +166,17 @@ class FakeConsumer:
         return 0, len(self._broker.logs[part.topic, part.partition])
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
-        """Of no consequence but one: where a group has worked, a ledger must not begin."""
-        self._broker.committed.update({(self._group, part.topic, part.partition): part.offset for part in offsets})
+        """Of no consequence but one: a ledger must not be behind what its group has published."""
+        self._broker.committed.update(
+            {(self._group, part.topic, part.partition): (part.offset, part.metadata or "") for part in offsets}
+        )
 
     def committed(self, parts: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
         """The group's last commits; offset -1001 where there is none, as librdkafka says."""
         known = self._broker.committed
         return [
-            TopicPartition(p.topic, p.partition, known.get((self._group, p.topic, p.partition), -1001)) for p in parts
+            TopicPartition(p.topic, p.partition, *known.get((self._group, p.topic, p.partition), (-1001, "")))
+            for p in parts
         ]
 
     def close(self) -> None:

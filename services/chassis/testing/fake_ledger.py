@@ -35,6 +35,7 @@ class FakeServer:
         self.lists: dict[str, list[bytes]] = {}
         self.sets: dict[str, set[bytes]] = {}
         self.zsets: dict[str, dict[str, float]] = {}
+        self.life = 0  # how often it was started
         self.scripts: dict[str, Script] = {
             CLAIM: self.claim, APPLY: self.apply, AMEND: self.amend, REBASE: self.rebase,
         }  # fmt: skip
@@ -57,6 +58,7 @@ class FakeServer:
     def restore(self, saved: list[dict[str, Any]]) -> None:
         """The data of an earlier moment; what was saved may be restored once."""
         self.strings, self.hashes, self.lists, self.sets, self.zsets = saved
+        self.life += 1
 
     def run_script(self, text: str, keys: list[str], arguments: list[bytes]) -> object:
         """One script, from beginning to end."""
@@ -81,7 +83,7 @@ class FakeServer:
         else:
             meta["tries"], meta["tries_position"] = b"0", meta["position"]
         waits = [part for member, key in self.hashes.get(keys[2], {}).items() for part in (member.encode(), key)]
-        found = [meta[name] for name in ("epoch", "generation", "position", "blob", "tries")]
+        found = [meta[name] for name in ("epoch", "generation", "position", "blob", "tries", "batch")]
         return [b"OK", found, list(self.lists.get(keys[1], [])), waits]
 
     # -- ledger.lua and apply.lua -------------------------------------------------------------------------------------
@@ -169,8 +171,8 @@ class FakeServer:
         if [meta["cluster"], meta["topic"]] == args[:2]:
             return b"SAME"
         meta |= {"cluster": args[0], "topic": args[1], "position": args[2], "tries_position": args[2]}
-        meta |= {"blob": b"", "batch": b"", "tries": b"-1"}
         meta["epoch"], meta["generation"] = _plus_one(meta["epoch"]), _plus_one(meta["generation"])
+        meta |= {"blob": b"", "batch": meta["epoch"] + b".0", "tries": b"-1"}
         return b"OK"
 
     # -- plain commands -----------------------------------------------------------------------------------------------
@@ -297,7 +299,7 @@ class FakeLedger(Ledger):
 
     def __init__(self, server: FakeServer | None = None, hook: Hook | None = None) -> None:
         self.connection = FakeRedis(server or FakeServer(), hook)
-        super().__init__(cast("redis.Redis", self.connection))
+        super().__init__(cast("redis.Redis", self.connection), lambda: self.connection.server.life)
 
 
 def to_bytes(value: Argument) -> bytes:

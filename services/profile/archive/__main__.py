@@ -9,8 +9,7 @@ from services.chassis.kafka import client
 from services.chassis.kafka.reader import Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.logs import configure_logs
-from services.chassis.redis.client import durable_client
-from services.chassis.redis.ledger import Ledger
+from services.chassis.redis.ledger import durable_ledger
 from services.chassis.registry import open_registry
 from services.chassis.run import Stop, run
 from services.chassis.settings import load_settings
@@ -39,7 +38,7 @@ def main(stop: Stop) -> None:
     try:
         if not wait_for_tables(store, health, stop, lambda text: metrics.limited.warning("tables.wait", text=text)):
             return
-        ledger = Ledger(durable_client(settings.redis_url, settings.relaxed_durability))
+        ledger = durable_ledger(settings.redis_url, settings.relaxed_durability)
         limits = Limits(settings.batch_rows, settings.batch_bytes)
         registry = open_registry(settings.schema_registry_url)
         decoders = open_decoders(registry)

@@ -4,7 +4,7 @@ Every step may be the last one before a crash; line.py says why that is safe.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -56,16 +56,22 @@ class Archiver:
         self._partitions, self._limits, self._metrics, self._clock = partitions, limits, metrics, clock
         self._registry = registry
 
-    def advance(self, line: Line) -> Entry | None:
-        """Bring the line's next batch to its position; what is to be relayed, None when the line stands at a gap."""
+    def advance(self, line: Line, publish: Callable[[], None] = lambda: None) -> Entry | None:
+        """Bring the line's next batch to its position; what is to be relayed, None when the line stands at a gap.
+
+        `publish` is called before anything of the batch leaves the process.
+        """
         batch = line.batch
         if batch is None:
             batch = self._begin(line)
             if batch is None:
                 return None
+        publish()
         self._insert(line, batch)
         fp("after_insert", Retriable)
         entry = self._commit(line, batch)
+        if entry is not None and entry.outputs:
+            publish()
         fp("after_position", Retriable)
         self._report(line, batch)
         line.done(batch, time.monotonic())

@@ -99,7 +99,7 @@ class Archive:
     def _advance(self, place: Place, line: Line) -> bool:
         """One batch of one line; False when ClickHouse does not take it."""
         try:
-            entry = self._archiver.advance(line)
+            entry = self._archiver.advance(line, lambda: self._ownership.publish({place: line.claim}))
             if entry is not None and entry.outputs:
                 self._metrics.outboxes.owe(place, 1)
                 self._send(line, entry)
@@ -171,7 +171,7 @@ class Archive:
             self._reader.resume(resume)
 
     def _report(self) -> None:
-        """Lag and health gauges, and group offsets for other people's dashboards."""
+        """Lag and health gauges, and how far the group is, for other people's dashboards as well."""
         lines = self._ownership.lines
         self._metrics.health.set("kafka", not self._reader.error, self._reader.error or f"{len(lines)} partitions")
         for (topic, partition), line in lines.items():
@@ -179,6 +179,4 @@ class Archive:
             if end is not None:
                 self._metrics.lag.labels(topic, str(partition)).set(max(0, end - line.claim.position))
         if lines:
-            problem = self._reader.publish({place: line.claim.position for place, line in lines.items()})
-            if problem:
-                self._metrics.limited.warning("kafka.commit_failed", text=problem)
+            self._ownership.publish({place: line.claim for place, line in lines.items()})

@@ -11,11 +11,12 @@ from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka import offsets
 from services.chassis.kafka.debts import Cause
-from services.chassis.kafka.owned import take_over
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.kafka.retention import assert_retained
+from services.chassis.kafka.take_over import take_over
 from services.chassis.records import unpack_entry
+from services.chassis.redis.claim import Claim
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.settings import SharedSettings
@@ -65,6 +66,12 @@ class Ownership:
     def join(self) -> None:
         """Join the group; assignments arrive while the reader reads."""
         self._reader.subscribe(sorted(self._log.topic_ids), self._assigned, self._revoked)
+
+    def publish(self, claims: Mapping[Place, Claim]) -> None:
+        """Tell the group how far these lines are: for take_over, before anything of a batch leaves the process."""
+        problem = self._reader.publish({place: claim.mark for place, claim in claims.items()})
+        if problem:
+            self._metrics.limited.warning("kafka.commit_failed", text=problem)
 
     def is_first(self) -> bool:
         """Whether this process does what one of all processes has to do."""
@@ -140,12 +147,13 @@ class Ownership:
         cluster_id, topic_id = self._log.cluster_id, self._log.topic_ids[topic]
         slot = Slot(f"{SERVICE}.{topic}", partition)
         first = self._log.firsts.get(place, 0)
-        claim = take_over(self._ledger, self._reader, slot, topic, cluster_id, topic_id, first)
+        claim = take_over(self._ledger, self._reader, slot, topic, cluster_id, topic_id, first, 1)
         if claim.unsent:
             fp("before_restore", Retriable)
             entries = [unpack_entry(blob) for blob in claim.unsent]
             claim.restored(entries)
             self._metrics.outboxes.owe(place, len(entries))
+            self.publish({place: claim})
             self._relay.send([(claim, entry) for entry in entries])
             fp("after_restore", Retriable)
             self._metrics.outboxes.paid(place)

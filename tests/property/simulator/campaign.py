@@ -12,7 +12,11 @@ from tests.property.simulator.run import run
 from tests.property.simulator.workload import Config, plan_of
 
 CHUNK = 50
-ROLLED_BACK = Config(rolls_back=True, faults=(0, 0), lost_sends=(0, 0), points=500)
+# Redis comes back older: while all is well otherwise, and among other faults.
+ROLLED_BACK = (
+    Config(rolls_back=True, faults=(0, 0), lost_sends=(0, 0), points=500),
+    Config(rolls_back=True, faults=(1, 4), lost_sends=(0, 2), points=500),
+)
 
 
 @dataclass
@@ -66,16 +70,16 @@ def campaign(names: Iterable[str], first: int, last: int, jobs: int) -> Iterator
 def after_roll_backs(seeds: Iterable[int]) -> Counter[str]:
     """How runs end in which Redis, once, comes back as it was some steps earlier, against its contract.
 
-    right: nothing that mattered was lost. stopped: a service refuses to go on. waits: something is left that nobody
-    works off, as lag and waiting customers show. unnoticed: all is quiet, and wrong.
+    right: nothing that mattered was lost. stopped: a service refuses to go on, and the topics contradict themselves
+    nowhere. Anything else ("stuck", "contradiction", "unequal") would be a loss that nobody is told of.
     """
     found: Counter[str] = Counter()
     with fast():
         for seed in seeds:
-            result = run(plan_of(ROLLED_BACK, seed))
+            result = run(plan_of(ROLLED_BACK[seed % 2], seed))
             kind = result.wrong[0].partition(":")[0] if result.wrong else "right"
             if result.struck["roll_back"]:
-                found[{"right": "right", "stopped": "stopped", "stuck": "waits"}.get(kind, "unnoticed")] += 1
+                found[kind if kind in ("right", "stopped", "stuck", "contradiction") else "unequal"] += 1
     return found
 
 

@@ -24,6 +24,8 @@ from tests.property.simulator.rule_book import FORGOTTEN, TIMELY, plain, trigger
 from tests.unit.profile.profile_builders import CONFIG, CUTS
 
 STATES = msgspec.msgpack.Decoder(CustomerState)
+# Topics of a relay, in which no number may mean two things.
+NUMBERED = ("touchpoints.resolved", "identity.changes", "profile.changes", "triggers")
 
 
 class Outcome:
@@ -45,6 +47,15 @@ class Outcome:
         ):  # fmt: skip
             found += check()
         return found
+
+    def contradictions(self) -> list[str]:
+        """What readers of the topics could not make sense of, at any moment."""
+        try:
+            for topic in NUMBERED:
+                self.taken(topic)
+        except BrokenError as error:
+            return [str(error)]
+        return []
 
     def name(self, customer: str) -> str:
         """A customer as people read it: founding identifier and birth."""

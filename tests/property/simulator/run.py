@@ -79,7 +79,10 @@ class Run:
             self._catch_up()
             self.reference.now_ms = self.world.wall_ms
             wrong = self._outcome().differences()
-        except (Stuck, Stopped, BrokenError) as error:
+        except Stopped as error:
+            self._catch_up()
+            wrong = [f"contradiction: {text}" for text in self._outcome().contradictions()] or [f"stopped: {error}"]
+        except (Stuck, BrokenError) as error:
             wrong = [f"{type(error).__name__.lower()}: {error}"]
         except Exception as error:  # noqa: BLE001 - whatever a bug raises is the result
             where = traceback.extract_tb(error.__traceback__)[-1]

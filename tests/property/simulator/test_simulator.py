@@ -1,13 +1,17 @@
 """The whole pipeline on fakes, whatever happens to it: the same as one machine that does one thing at a time."""
 
+from unittest.mock import patch
+
 import pytest
 
-from tests.property.simulator.campaign import run_seeds
+from services.chassis.kafka import take_over
+from tests.property.simulator.campaign import after_roll_backs, run_seeds
 from tests.property.simulator.configurations import CONFIGURATIONS
 from tests.property.simulator.pipeline import fast
 from tests.property.simulator.run import run
 from tests.property.simulator.workload import plan_of
 
+ROLL_BACKS = 60
 SEEDS = 15  # of each configuration; many more with `make simulate`
 
 
@@ -23,3 +27,15 @@ def test_the_same_seed_gives_the_same_run() -> None:
     plan = plan_of(CONFIGURATIONS["everything"], 3)
     with fast():
         assert run(plan, tells=True) == run(plan, tells=True)
+
+
+def test_a_redis_that_comes_back_older_does_no_harm_or_is_refused() -> None:
+    found = after_roll_backs(range(1, ROLL_BACKS + 1))
+    assert found.keys() <= {"right", "stopped"}
+    assert found["stopped"] > ROLL_BACKS / 2
+
+
+def test_without_the_look_at_what_was_published_it_would_go_on_and_be_wrong() -> None:
+    with patch.object(take_over, "_refuse_older", lambda *values: None):
+        found = after_roll_backs(range(1, ROLL_BACKS + 1))
+    assert found.keys() - {"right", "stopped"}

@@ -8,6 +8,7 @@ import pytest
 from services.chassis.errors import Fatal
 from services.chassis.kafka.reader import Place, Places, Reader
 from services.chassis.kafka.relay import Relay
+from services.chassis.marks import Mark
 from services.chassis.records import Entry, Record
 from services.chassis.redis.claim import Claim
 from services.chassis.registry import open_registry
@@ -30,7 +31,7 @@ class MemoryReader:
         self.logs: dict[Place, list[Record]] = {PLACE: []}
         self.at: dict[Place, int] = {}
         self.paused: set[Place] = set()
-        self.published: dict[Place, int] = {}
+        self.published: dict[Place, Mark] = {}
         self.error = ""
         self.is_closed = False
         self._due: list[tuple[Places, list[Place]]] = []
@@ -68,11 +69,11 @@ class MemoryReader:
     def end(self, place: Place) -> int | None:
         return len(self.logs[place])
 
-    def committed(self, place: Place) -> int:
-        return self.published.get(place, 0)
+    def committed(self, places: list[Place]) -> dict[Place, Mark]:
+        return {place: self.published[place] for place in places if place in self.published}
 
-    def publish(self, offsets: Mapping[Place, int]) -> str:
-        self.published = dict(offsets)
+    def publish(self, marks: Mapping[Place, Mark]) -> str:
+        self.published |= marks
         return ""
 
     def close(self) -> None:
