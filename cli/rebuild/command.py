@@ -21,6 +21,7 @@ from services.chassis.redis.inspect import registered
 from services.chassis.redis.ledger import Ledger
 from services.chassis.registry import open_registry
 from services.chassis.settings import SettingsError, SharedSettings, load_settings
+from services.notify.adapters import durable as notify_log
 
 T = TypeVar("T")
 ASKED = 5
@@ -44,11 +45,12 @@ def rebuild(
         ledger = Ledger(client)
         assert_idle(settings, ledger)
         log = _patiently(lambda: read_log(settings))
-        frame.begin(client, fresh)
+        frame.begin(client, fresh, [notify_log.KEY])
         registry = open_registry(settings.schema_registry_url)
         target = Target(settings, ledger, connect(settings), registry, log)
         done = _run(target)
-        frame.finish(client, registered(client), log.cluster_id, log.topic_ids)
+        names = {notify_log.KEY: notify_log.log_name(log.cluster_id, log.topic_ids)}
+        frame.finish(client, registered(client), log.cluster_id, log.topic_ids, names)
     except (SettingsError, Fatal, Retriable, Poison, RedisError) as error:
         Console(stderr=True).print(f"rebuild: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error

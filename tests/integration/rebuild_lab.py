@@ -33,9 +33,11 @@ from services.chassis.redis.client import async_client, sync_client
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.shared import SharedValue
 from services.chassis.registry import open_registry
+from services.chassis.run import Stop
 from services.identity.adapters import Encoder, Graph, load_policy
 from services.identity.handler import IdentityWorker, Writer
 from services.notify.adapters.destinations import load_destinations
+from services.notify.adapters.durable import wait_for_log
 from services.notify.channels.sink import SinkStore
 from services.notify.handler.intake import Incoming
 from services.notify.settings import NotifySettings
@@ -208,6 +210,7 @@ class Lab:
     async def _notify(self) -> None:
         """Take in every trigger there is, deliver to the sink, relay."""
         bootstrap, settings = self.settings.kafka_bootstrap, NotifySettings(partitions=self.partitions)
+        wait_for_log(self.settings, Health(), Stop())
         client = async_client(self.settings.redis_url)
         publisher = _Publisher(bootstrap)
         notifier = assemble(

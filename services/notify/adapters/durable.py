@@ -1,5 +1,7 @@
 """Waiting for backends that keep what they acknowledge: a durable Redis, and the log that its state belongs to."""
 
+from collections.abc import Mapping
+
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.health import Health
@@ -14,6 +16,7 @@ from services.notify.adapters.store import TAG
 
 PAUSE_S = 0.5
 TOPICS = ("triggers", "deliveries")
+KEY = f"{TAG}:log"  # names the log that the deliveries in this Redis belong to
 
 
 def wait_for_redis(url: str, is_relaxed: bool, stop: Stop) -> None:
@@ -46,7 +49,12 @@ def _check_log(settings: SharedSettings) -> None:
     # Finished deliveries of a partition that `triggers` has not would wait for ever: nobody owns it.
     assert_partitions(offsets.first_offsets(settings.kafka_bootstrap, TOPICS), settings.partitions)
     assert_retained(offsets.topic_configs(settings.kafka_bootstrap, TOPICS[:1]), settings)
-    _adopt(settings.redis_url, "/".join([cluster_id, *(topic_ids[topic] for topic in TOPICS)]))
+    _adopt(settings.redis_url, log_name(cluster_id, topic_ids))
+
+
+def log_name(cluster_id: str, topic_ids: Mapping[str, str]) -> str:
+    """What stands under KEY."""
+    return "/".join([cluster_id, *(topic_ids[topic] for topic in TOPICS)])
 
 
 def _adopt(redis_url: str, log: str) -> None:
@@ -54,10 +62,10 @@ def _adopt(redis_url: str, log: str) -> None:
     try:
         with sync_client(redis_url) as client:
             fp("before_adopt", RedisError)
-            found = client.set(f"{TAG}:log", log, nx=True, get=True)
+            found = client.set(KEY, log, nx=True, get=True)
             fp("after_adopt", RedisError)
     except RedisError as error:
-        raise Retriable(f"{TAG}:log: {error}") from error
+        raise Retriable(f"{KEY}: {error}") from error
     known = found.decode() if isinstance(found, bytes) else log
     if known != log:
         raise Fatal(

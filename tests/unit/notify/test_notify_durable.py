@@ -7,6 +7,7 @@ import pytest
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.health import Health
 from services.chassis.kafka import offsets
+from services.chassis.redis import rebuild
 from services.chassis.redis.client import sync_client
 from services.chassis.run import Stop
 from services.chassis.settings import SharedSettings
@@ -72,6 +73,26 @@ def test_another_kafka_is_refused_until_a_rebase(settings: SharedSettings, broke
     with sync_client(settings.redis_url) as client:
         renumber(client, PARTITIONS)
     wait_for_log(settings, Health(), Stop())
+
+
+def test_a_redis_that_is_being_rebuilt_is_refused_until_the_rebuild_has_finished(
+    settings: SharedSettings, broker: Broker
+) -> None:
+    cluster_id, topic_ids = broker.log_identity("", TOPICS)
+    with sync_client(settings.redis_url) as client:
+        rebuild.begin(client, False, [durable.KEY])
+        with pytest.raises(Fatal, match="touchstream rebuild has not finished"):
+            wait_for_log(settings, Health(), Stop())
+        rebuild.finish(client, [], cluster_id, topic_ids, {durable.KEY: durable.log_name(cluster_id, topic_ids)})
+    wait_for_log(settings, Health(), Stop())
+
+
+def test_a_notify_that_was_started_too_early_leaves_a_redis_that_can_be_rebuilt(
+    settings: SharedSettings, broker: Broker
+) -> None:
+    wait_for_log(settings, Health(), Stop())
+    with sync_client(settings.redis_url) as client:
+        rebuild.begin(client, False, [durable.KEY])
 
 
 def test_other_partitions_are_refused(settings: SharedSettings, broker: Broker) -> None:
