@@ -8,6 +8,7 @@ from services.chassis.kafka.reader import Place
 from services.chassis.redis.ledger import Ledger
 from services.chassis.settings import SharedSettings
 from services.chassis.topics import load_topics
+from services.identity.rebuild import survey
 
 SERVICES = ("identity", "profile", "rules", "archive", "notify")
 GROUP = "touchstream-"
@@ -26,6 +27,7 @@ class Log:
     ends: dict[Place, int]
     worked: dict[tuple[str, Place], int]
     partitions: int
+    generation: int  # of the log, as it stands in the places of touchpoints
 
     def worked_by(self, service: str, topic: str) -> dict[int, int]:
         """Partition → committed offset of a service's group."""
@@ -76,7 +78,8 @@ def read_log(settings: SharedSettings) -> Log:
         for place, at in offsets.group_offsets(bootstrap, GROUP + name, _inputs(name)).items()
     }
     partitions = sum(1 for topic, _ in firsts if topic == "touchpoints")
-    return Log(cluster_id, topic_ids, firsts, ends, worked, partitions)
+    generation = survey.generation_of(bootstrap, partitions, firsts)
+    return Log(cluster_id, topic_ids, firsts, ends, worked, partitions, generation)
 
 
 def _inputs(service: str) -> list[str]:

@@ -1,25 +1,21 @@
-"""`touchstream rebuild`: the command, its progress and its report."""
+"""`touchstream rebuild`: the command and its report."""
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cli.rebuild.checks import assert_idle, read_log
-from cli.rebuild.stages import Stages, Target
-from services.chassis.clickhouse import connect
+from cli.rebuild.run import Done, run
 from services.chassis.errors import Fatal, Poison, Retriable
 from services.chassis.redis import rebuild as frame
 from services.chassis.redis.client import RedisError, durable_client
 from services.chassis.redis.inspect import registered
 from services.chassis.redis.ledger import Ledger
-from services.chassis.registry import open_registry
 from services.chassis.settings import SettingsError, SharedSettings, load_settings
 from services.notify.adapters import durable as notify_log
 
@@ -41,20 +37,17 @@ def rebuild(
     """
     try:
         settings = load_settings(SharedSettings)
-        client = durable_client(settings.redis_url, settings.relaxed_durability)
-        ledger = Ledger(client)
-        assert_idle(settings, ledger)
-        log = _patiently(lambda: read_log(settings))
-        frame.begin(client, fresh, [notify_log.KEY])
-        registry = open_registry(settings.schema_registry_url)
-        target = Target(settings, ledger, connect(settings), registry, log)
-        done = _run(target)
-        names = {notify_log.KEY: notify_log.log_name(log.cluster_id, log.topic_ids)}
-        frame.finish(client, registered(client), log.cluster_id, log.topic_ids, names)
+        with durable_client(settings.redis_url, settings.relaxed_durability) as client:
+            assert_idle(settings, Ledger(client))
+            log = _patiently(lambda: read_log(settings))
+            frame.begin(client, fresh, [notify_log.KEY])
+            done, seconds = run(log, console)
+            names = {notify_log.KEY: notify_log.log_name(log.cluster_id, log.topic_ids)}
+            frame.finish(client, registered(client), log.cluster_id, log.topic_ids, names)
     except (SettingsError, Fatal, Retriable, Poison, RedisError) as error:
         Console(stderr=True).print(f"rebuild: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    _report(done, log.records("touchpoints"))
+    _report(done, log.records("touchpoints"), seconds)
 
 
 def _patiently(ask: Callable[[], T]) -> T:
@@ -65,35 +58,16 @@ def _patiently(ask: Callable[[], T]) -> T:
     return ask()
 
 
-def _run(target: Target) -> list[tuple[str, int, float, Any]]:
-    """(stage, records, seconds, what it did) of every stage."""
-    done = []
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[rate]}"), console=console) as progress:
-        for stage in Stages().all:
-            started, total = time.monotonic(), target.log.records(*stage.topics)
-            task = progress.add_task(stage.name, total=total or None, rate="")
-
-            def advance(count: int, task: Any = task, started: float = started) -> None:
-                progress.advance(task, count)
-                rate = progress.tasks[task].completed / max(0.001, time.monotonic() - started)
-                progress.update(task, rate=f"{rate:,.0f}/s")
-
-            found = stage.run(target, advance)
-            progress.update(task, completed=total or progress.tasks[task].completed)
-            done.append((stage.name, total, time.monotonic() - started, found))
-    return done
-
-
-def _report(done: list[tuple[str, int, float, Any]], events: int) -> None:
+def _report(done: list[Done], events: int, seconds: float) -> None:
     table = Table(box=None, pad_edge=False)
-    for name, justify in (("stage", "left"), ("records", "right"), ("seconds", "right"), ("records/s", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("stage")
+    for name in ("records", "seconds", "CPU s", "records/s"):
+        table.add_column(name, justify="right")
     table.add_column("compared and found equal, or done")
-    for name, count, seconds, found in done:
-        facts = asdict(found) if is_dataclass(found) and not isinstance(found, type) else {}
+    for one in done:
+        facts = asdict(one.found) if is_dataclass(one.found) and not isinstance(one.found, type) else {}
         shown = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in facts.items() if value)
-        table.add_row(name, f"{count:,}", f"{seconds:.1f}", f"{count / max(0.001, seconds):,.0f}", shown)
+        rate = f"{one.records / max(0.001, one.seconds):,.0f}"
+        table.add_row(one.name, f"{one.records:,}", f"{one.seconds:.1f}", f"{one.cpu_s:.1f}", rate, shown)
     console.print(table)
-    total = sum(seconds for _, _, seconds, _ in done)
-    console.print(f"rebuilt: {events:,} touchpoints in {total:.1f} s, {events / max(0.001, total):,.0f} events/s")
+    console.print(f"rebuilt: {events:,} touchpoints in {seconds:.1f} s, {events / max(0.001, seconds):,.0f} events/s")

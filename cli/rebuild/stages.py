@@ -1,7 +1,8 @@
 """The stages of a rebuild, in order: identity, profile, rules, notify, archive; each with the service's own code."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,9 +14,10 @@ from services.chassis.clock import now_ms
 from services.chassis.health import Health
 from services.chassis.kafka.spool import Spool
 from services.chassis.kafka.streams import Streams, places
+from services.chassis.redis.client import durable_client
 from services.chassis.redis.inspect import registered
 from services.chassis.redis.ledger import Ledger
-from services.chassis.registry import Registry
+from services.chassis.registry import Registry, open_registry
 from services.chassis.settings import SharedSettings, load_settings
 from services.identity.adapters import load_policy
 from services.identity.rebuild import older as identity_older
@@ -59,33 +61,50 @@ class Target:
         return Streams(self.settings.kafka_bootstrap, starts)
 
 
+@contextmanager
+def open_target(log: Log) -> Iterator[Target]:
+    """With connections of its own, closed in the end: a rebuild that follows must not take them for a service's."""
+    settings = load_settings(SharedSettings)
+    with durable_client(settings.redis_url, settings.relaxed_durability) as client:
+        yield Target(settings, Ledger(client), connect(settings), open_registry(settings.schema_registry_url), log)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`topics`: whose records are counted; `run` tells how many it has worked and returns what it has done."""
+    """A service; `topics`: whose records are counted."""
 
     name: str
     topics: tuple[str, ...]
-    run: Callable[[Target, Advance], object]
+
+
+STAGES = (
+    Stage("identity", ("touchpoints",)),
+    Stage("profile", ("profile.changes",)),
+    Stage("rules", ("profile.changes",)),
+    Stage("notify", ("deliveries", "triggers")),
+    Stage("archive", ()),
+)
+LONGEST_FIRST = ("profile", "identity", "rules", "notify", "archive")
 
 
 class Stages:
-    """The stages of one rebuild; later ones know what earlier ones found."""
+    """The stages of one rebuild; where retention has taken something, later ones need what earlier ones found."""
 
-    def __init__(self) -> None:
-        self._generation = 1
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self._resolved, self._changes = Spool(), Spool()
-        self.all = (
-            Stage("identity", ("touchpoints",), self._identity),
-            Stage("profile", ("profile.changes",), self._profile),
-            Stage("rules", ("profile.changes",), self._rules),
-            Stage("notify", ("deliveries", "triggers"), self._notify),
-            Stage("archive", (), self._archive),
-        )
+        self._runs: dict[str, Callable[[Target, Advance], object]] = {
+            "identity": self._identity, "profile": self._profile, "rules": self._rules, "notify": self._notify,
+            "archive": self._archive,
+        }  # fmt: skip
+
+    def run(self, stage: Stage, advance: Advance) -> object:
+        """What it has done; `advance` is told how many records it has worked."""
+        return self._runs[stage.name](self.target, advance)
 
     def _identity(self, target: Target, advance: Advance) -> object:
         settings, log = load_settings(IdentitySettings), target.log
         found = identity.survey(settings.kafka_bootstrap, log.partitions, log.firsts, target.registry)
-        self._generation = found.generation
         is_whole = log.is_whole("touchpoints", "touchpoints.resolved", "identity.changes")
         another = connect(settings)
         older = None if is_whole else identity_older.Older(target.clickhouse, another, log.oldest("touchpoints"))
@@ -110,7 +129,7 @@ class Stages:
                 marks = {p: profile_older.retained(changes, p) for p in range(log.partitions)}
         with target.streams(profile.TOPIC) as inputs, target.streams("profile.changes") as changes:
             done = profile.Rebuild(
-                target.ledger, config, log.partitions, target.registry, self._generation, versions, known, inputs,
+                target.ledger, config, log.partitions, target.registry, log.generation, versions, known, inputs,
                 changes, log.firsts, log.worked_by("profile", profile.TOPIC), advance, older, marks,
                 lambda source, partition: numbers(profile.TOPIC, partition, str(source)), self._changes.append,
             ).run()  # fmt: skip
@@ -127,7 +146,7 @@ class Stages:
             older = rules.Older(target.clickhouse, self._changes, lambda p: numbers(rules.TOPIC, p, str(p)))
         with target.streams(rules.TOPIC) as inputs, target.streams(*rules.OUTPUTS) as outputs:
             return rules.Rebuild(
-                target.ledger, Wire(settings.schema_registry_url, log.partitions), now, self._generation, inputs,
+                target.ledger, Wire(settings.schema_registry_url, log.partitions), now, log.generation, inputs,
                 outputs, log.firsts, log.worked_by("rules", rules.TOPIC), now_ms(), advance, older,
             ).run()  # fmt: skip
 
@@ -158,7 +177,7 @@ class Stages:
         worked = {place: at for (name, place), at in log.worked.items() if name == "archive"}
         return archive.Rebuild(
             target.ledger, target.clickhouse, target.settings.kafka_bootstrap, log.partitions, target.registry,
-            self._generation, archive.Ends(log.firsts, log.ends, worked), _sent_by(target), advance,
+            log.generation, archive.Ends(log.firsts, log.ends, worked), _sent_by(target), advance,
         ).run()  # fmt: skip
 
 

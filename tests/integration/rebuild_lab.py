@@ -197,6 +197,7 @@ class Lab:
         if self.archive is not None:
             self.archive._ownership._reader.close()
         self.loops, self.archive = {}, None
+        self.redis.connection_pool.disconnect()
 
     def cut_relay(self, name: str) -> None:
         """From now on nothing that this service decides is sent."""

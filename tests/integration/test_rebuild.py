@@ -14,7 +14,10 @@ from cli.rebuild import checks
 from cli.rebuild.command import rebuild
 from deploy.local.processes import backends
 from deploy.local.settings import ROOT, LocalSettings, local_settings
+from services.chassis.errors import Fatal
+from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.rebuild import MARK
+from services.chassis.redis.slots import Slot
 from services.chassis.settings import env_name
 from services.chassis.testing.waiting import free_port, wait_for
 from services.chassis.topics import create_topics, load_topics
@@ -157,6 +160,25 @@ def test_a_redis_that_is_not_empty_is_left_alone(lab: Lab, capsys: pytest.Captur
         rebuild(fresh=False)
     assert "not empty" in capsys.readouterr().err
     assert lab.dump() == before
+
+
+def test_a_difference_ends_it_with_its_place_and_no_service_accepts_what_is_left(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lab.dump()
+    lab.lose()
+    with monkeypatch.context() as patch:
+        patch.setenv("TOUCHSTREAM_IDENTIFIER_KEY", "another key than the services had, 32 bytes")
+        with pytest.raises(typer.Exit):
+            rebuild(fresh=False)
+    assert "; the rebuilt graph decides " in capsys.readouterr().err
+    with pytest.raises(Fatal, match="touchstream rebuild has not finished"):
+        Ledger(lab.redis).claim(Slot("identity", 0, True), "touchpoints", "a cluster", "a topic", 0)
+    lab.stop()
+
+    rebuild(fresh=True)
+
+    assert differences(before, lab.dump(), LEFT_OUT) == []
 
 
 def test_what_an_interrupted_rebuild_left_is_thrown_away_only_when_told(

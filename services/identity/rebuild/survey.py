@@ -1,5 +1,6 @@
 """What the output topics say of how the input was worked: in which batches, what was poison, of which log."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.chassis.avro import Codec
@@ -23,6 +24,13 @@ class Survey:
     poison: dict[tuple[int, int], str] = field(default_factory=dict)
     dead: dict[int, dict[str, int]] = field(default_factory=dict)  # partition → last number in identity.dead by place
     generation: int = 1
+
+
+def generation_of(bootstrap: str, partitions: int, firsts: Mapping[Place, int]) -> int:
+    """The generation of the log that the oldest records of touchpoints.resolved name; 1 without any."""
+    with Streams(bootstrap, {place: firsts[place] for place in places((RESOLVED,), partitions)}) as streams:
+        oldest = [streams.next(place) for place in places((RESOLVED,), partitions)]
+    return max((int(record.headers["src"].partition(b".")[0]) for record in oldest if record is not None), default=1)
 
 
 def survey(bootstrap: str, partitions: int, firsts: dict[Place, int], registry: Registry) -> Survey:
