@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 # Folders of tests/ that `make test` leaves out on purpose, each with its own way to be run.
 OWN_TARGET = {"containers", "bench"}
+TEST_FILES = set((REPO / "tests").rglob("test_*.py"))
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.14")
 
 
@@ -106,36 +108,50 @@ def test_uv_is_installed_in_the_version_of_the_lock_file(machine: Path) -> None:
     assert calls(machine) == [f"python -m pip install --quiet --disable-pip-version-check uv=={locked}"]
 
 
-def test_every_folder_of_tests_belongs_to_a_tier() -> None:
-    tiers = set(re.search(r"^TIERS := (.*)$", (REPO / "Makefile").read_text(), re.M)[1].split())  # type: ignore[index]
-    folders = {path.parent.relative_to(REPO / "tests").parts[0] for path in (REPO / "tests").rglob("test_*.py")}
-    assert folders <= tiers | OWN_TARGET
-    assert not tiers & OWN_TARGET
-    named = set(re.findall(r"\btests/(\w+)", (REPO / "Makefile").read_text()))
-    assert {name for name in named if not (REPO / "tests" / name).is_dir()} == set()
+def pytest_runs(target: str) -> list[tuple[str, set[Path]]]:
+    """(the marks it selects, the files it runs) of every pytest that a target of the Makefile starts."""
+    said = subprocess.run(["make", "-n", target], cwd=REPO, capture_output=True, text=True, check=True).stdout
+    runs = []
+    for line in said.splitlines():
+        arguments = line.partition("/pytest ")[2]
+        if arguments:
+            words = shlex.split(arguments)
+            named = [REPO / word for word in words if word.startswith("tests/")]
+            files = {path for path in TEST_FILES if any(path.is_relative_to(place) for place in named)}
+            assert all(place.exists() for place in named), line
+            runs.append((words[words.index("-m") + 1] if "-m" in words else "", files))
+    assert runs, f"make {target} runs no tests"
+    return runs
+
+
+def test_every_test_is_run_by_one_of_the_targets() -> None:
+    ((marks, quick),) = pytest_runs("test")
+    gate, rest = pytest_runs("test-kafka")
+    assert (marks, gate[0], rest[0]) == ("", "kafka", "not containers")
+    marked = {path for path in TEST_FILES if "mark.kafka" in path.read_text()} - {Path(__file__)}
+    unmarked = TEST_FILES - {
+        path for path in marked if re.search(r"^pytestmark = .*mark.kafka", path.read_text(), re.M)
+    }
+    own = {path for path in TEST_FILES if path.relative_to(REPO / "tests").parts[0] in OWN_TARGET}
+    assert unmarked - quick - rest[1] - own == set()
+    assert marked - gate[1] - rest[1] == set()
+
+
+def test_every_test_on_a_broker_runs_on_apache_kafka() -> None:
+    _, (_, files) = pytest_runs("test-kafka")
+    on_a_broker = {path for path in TEST_FILES if {"integration", "e2e"} & set(path.parts)}
+    assert on_a_broker <= files
 
 
 def test_no_test_stands_outside_a_folder() -> None:
     assert not list((REPO / "tests").glob("test_*.py"))
 
 
-def test_every_test_on_a_broker_runs_on_apache_kafka_too() -> None:
-    makefile = (REPO / "Makefile").read_text().replace("\\\n", " ")
-    listed = re.search(r"^KAFKA_TESTS := (.*)$", makefile, re.M)[1].split()  # type: ignore[index]
-    assert {"tests/integration", "tests/e2e", "tests/chaos"} <= set(listed)
-    marked = {path for path in (REPO / "tests").rglob("test_*.py") if "mark.kafka" in path.read_text()}
-    below = [REPO / name.strip("$()") for name in listed if "*" not in name]
-    first = set((REPO / "tests" / "conformance").glob("test_broker_*.py"))
-    first |= set((REPO / "tests" / "conformance").glob("test_kafka_*.py"))
-    left = {path for path in marked - first if not any(path.is_relative_to(folder) for folder in below)}
-    assert left - {Path(__file__)} == set()
-
-
 def test_continuous_integration_runs_the_three_commands_of_the_readme() -> None:
     lines = (REPO / ".ci" / "run").read_text().splitlines()
     commands = [line.split() for line in lines if line.startswith("make ")]
     assert [command[1] for command in commands] == ["check", "test", "test-kafka"]
-    assert not any(command[2:] for command in commands[:2])
+    assert not any(command[2:] for command in commands)
     assert "set -euo pipefail" in lines
 
 
