@@ -22,6 +22,7 @@ from services.chassis.settings import env_name
 from services.chassis.testing.waiting import free_port, wait_for
 from services.chassis.topics import create_topics, load_topics
 from services.profile.archive.migrate import load_migrations, migrate
+from tests.backends import chosen
 from tests.integration.rebuild_lab import Lab
 from tests.integration.redis_dump import differences
 
@@ -41,15 +42,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "TOUCHSTREAM_LOCAL_STATE_DIR": str(tmp_path_factory.mktemp("state")),
         "TOUCHSTREAM_LOCAL_APPENDFSYNC": "always",
         "TOUCHSTREAM_PARTITIONS": str(PARTITIONS),
+        **chosen(),
     }
     settings = local_settings(own)
     started = _start(settings)
     shared = {name: value for name, value in own.items() if "LOCAL" not in name}
+    # Tansu does not say how long it keeps records.
+    is_relaxed = settings.broker == "tansu"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**shared, env_name(LocalSettings, "relaxed_durability"): "true"}.items():
+        for name, value in {**shared, env_name(LocalSettings, "relaxed_durability"): str(is_relaxed)}.items():
             patch.setenv(name, value)
-        # The broker is Tansu: it does not say how long it keeps records.
-        lab = Lab(settings.model_copy(update={"relaxed_durability": True}))
+        lab = Lab(settings.model_copy(update={"relaxed_durability": is_relaxed}))
         yield lab
         lab.stop()
     for process in started:
@@ -61,6 +64,7 @@ def _start(settings: LocalSettings) -> "list[subprocess.Popen[bytes]]":
     settings.logs_dir.mkdir(parents=True)
     started = []
     for spec in backends(settings):
+        spec.before()
         env = {**os.environ, **spec.environ, "TOUCHSTREAM_LOCAL_STATE_DIR": str(settings.state_dir)}
         env |= {
             "TOUCHSTREAM_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "TOUCHSTREAM_REDIS_URL": settings.redis_url,
