@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
+from tests.http_body import read_body
+
 # What a server under pressure answers before and after it did the work.
 REFUSED = (503, b"Code: 209. DB::Exception: down for maintenance. (SOCKET_TIMEOUT)")
 BROKEN = (500, b"Code: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)")
@@ -140,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise NotImplementedError
 
     def do_POST(self) -> None:
-        front, body = self.front(), self._body()
+        front, body = self.front(), read_body(self)
         healed, faults = front.healed, front.faults
         is_insert = b"INSERT INTO" in body[:200] or "INSERT INTO" in unquote_plus(self.path)
         if faults.delay_s:
@@ -178,16 +180,6 @@ class _Handler(BaseHTTPRequestHandler):
             return 502, f"ClickHouse behind the front: {error}".encode(), {}
         finally:
             connection.close()
-
-    def _body(self) -> bytes:
-        if self.headers.get("transfer-encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
 
     def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)

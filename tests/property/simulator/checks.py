@@ -18,8 +18,9 @@ from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
 from services.profile.core.view import view
 from services.rules.core.state import unpack
+from tests.property.customer_log.naive_profile import folded
 from tests.property.simulator.pipeline import Server, codec
-from tests.property.simulator.reference import Line, Person, Reference, folded, place_of, trigger_id
+from tests.property.simulator.reference import Line, Person, Reference, place_of, trigger_id
 from tests.property.simulator.rule_book import FORGOTTEN, TIMELY, plain, triggers_of
 from tests.unit.profile.profile_builders import CONFIG, CUTS
 

@@ -171,15 +171,6 @@ def place_of(item: LogItem) -> str:
     return f"1.{item.touch.place[0]}.{item.touch.place[1]}"
 
 
-def folded(events: list[Event]) -> Part:
-    """One node's part from scratch; the order of its events is of no consequence, so the reverse one is taken."""
-    part: Part | None = None
-    for event in reversed(events):
-        part = fold(part, event, CONFIG)
-    assert part is not None
-    return part
-
-
 def trigger_id(rule: str, anchor: str) -> str:
     """The id that a trigger must have."""
     return stable_id(rule, "1", anchor)

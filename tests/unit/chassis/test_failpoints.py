@@ -29,22 +29,6 @@ def disarmed() -> Iterator[None]:
     failpoints.configure("", "identity")
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(code: str) -> "subprocess.Popen[str]":
-        pipe = subprocess.PIPE
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 def test_a_step_acts_at_its_hit_and_only_then() -> None:
     failpoints.configure("identity.before_apply=raise@2, identity.after_apply=raise", "identity")
     fp("before_apply")

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -22,21 +21,6 @@ def main(stop):
     print("done", flush=True)
 sys.exit(run(main))
 """
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(code: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.settings import SharedSettings
 from services.chassis.testing.waiting import free_port
+from tests.http_body import read_body
 
 
 class Server:
@@ -27,7 +28,7 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self._body()
+                body = read_body(self)
                 args = parse_qs(urlsplit(self.path).query)
                 sql = args.get("query", [""])[0] + body[:2_000].decode("latin-1")
                 status, reply, headers = outer.reply(sql, args)
@@ -39,16 +40,6 @@ class Server:
                 self.wfile.write(reply)
 
             do_GET = do_POST
-
-            def _body(self) -> bytes:
-                if self.headers.get("transfer-encoding") != "chunked":
-                    return self.rfile.read(int(self.headers.get("content-length", 0)))
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return body
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 pass
