@@ -88,14 +88,14 @@ def test_a_step_that_the_catalogue_does_not_give_the_service_is_reported_once(
     start: Callable[[str], "subprocess.Popen[str]"],
 ) -> None:
     process = start(ARMED.format("kill") + "fp('before_accept'); fp('before_accept'); fp('before_poll')")
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert [json.loads(line)["step"] for line in errors.splitlines() if "unlisted" in line] == ["before_accept"]
 
 
 def test_a_point_that_kills_says_so_first(start: Callable[[str], "subprocess.Popen[str]"]) -> None:
     code = ARMED.format("kill@3") + "for i in range(5): print(i, flush=True); fp('before_apply')"
     process = start(code)
-    out, errors = process.communicate(timeout=10)
+    out, errors = process.communicate(timeout=60)
     assert (process.returncode, out) == (-signal.SIGKILL, "0\n1\n2\n")
     hit = json.loads(errors.splitlines()[-1])
     assert hit == {
@@ -140,9 +140,8 @@ def test_a_sleep_blocks_the_thread_or_only_the_task() -> None:
     assert asyncio.run(both()) == ["went on", "slept"]
 
 
-def test_an_unarmed_step_costs_less_than_a_microsecond() -> None:
+def test_an_unarmed_step_does_nothing_but_look_whether_any_is_armed(monkeypatch: pytest.MonkeyPatch) -> None:
     failpoints.configure("", "identity")
-    began = time.perf_counter()
-    for _ in range(100_000):
-        fp("before_apply")
-    assert (time.perf_counter() - began) / 100_000 < 1e-6
+    monkeypatch.setattr(failpoints, "_act", lambda *values: pytest.fail("an unarmed step went further"))
+    fp("before_apply")
+    assert list(fp_async("before_apply").__await__()) == []
