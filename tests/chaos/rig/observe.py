@@ -122,7 +122,9 @@ def read_house(house: House, prefix: str, seen: Observation) -> None:
     )
     owners = house.rows(f"SELECT event_id, customer_id FROM events WHERE startsWith(event_id, '{prefix}')")
     seen.owners = {row["event_id"]: row["customer_id"] for row in owners}
-    ids = {row["customer_id"] for row in seen.events} | {row["key"] for row in seen.records["touchpoints.resolved"]}
+    ids = {row["customer_id"] for row in seen.events} | {
+        row["key"] for row in seen.records.get("touchpoints.resolved", [])
+    }
     found = house.rows_of(
         ids,
         lambda names: (

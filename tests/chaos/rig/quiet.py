@@ -60,7 +60,7 @@ class Quiet:
                     lines.append(f"{place.name}: {count:.0f} {what}")
         return lines
 
-    def wait(self, timeout_s: float = QUIET_TIMEOUT_S) -> float:
+    def wait(self, timeout_s: float = QUIET_TIMEOUT_S, stuck_s: float = STUCK_S) -> float:
         """Return the moment (monotonic) of the first of CLEAN_LOOKS clean looks. Raises NotQuietError."""
         begun_s = moved_s = time.monotonic()
         clean, first, before = 0, 0.0, None
@@ -77,7 +77,7 @@ class Quiet:
                     return first
             if last != (left, places):
                 moved_s, last = now, (left, places)
-            if now > begun_s + timeout_s or now > moved_s + STUCK_S:
+            if now > begun_s + timeout_s or now > moved_s + stuck_s:
                 raise NotQuietError(f"not at rest after {now - begun_s:.0f} s: " + "; ".join(left[:12]))
             time.sleep(LOOK_EVERY_S)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+import httpx
+import redis
+
 from services.chassis.redis.client import sync_client
 from services.chassis.topics import load_topics
 from tests.chaos.rig import nemeses
@@ -15,7 +18,7 @@ from tests.chaos.rig.journal import Journal
 from tests.chaos.rig.observation import Observation
 from tests.chaos.rig.observe import Channels, House, decode, read_graph, read_house
 from tests.chaos.rig.oracle import differences, unknown
-from tests.chaos.rig.quiet import NotQuietError, Quiet
+from tests.chaos.rig.quiet import QUIET_TIMEOUT_S, STUCK_S, NotQuietError, Quiet
 from tests.chaos.rig.schedule import Fault, Shape
 from tests.chaos.rig.tail import Seen, Tail
 from tests.chaos.rig.workload import Manners, Plan, Workload
@@ -60,6 +63,7 @@ class Station:
         self.shape, self.folder = shape, folder
         self.deployment = deployment or Deployment(folder, shape.brokers, shape.replicas)
         self.manners = Manners()
+        self.patience_s, self.stuck_s = QUIET_TIMEOUT_S, STUCK_S
         self.records: list[Seen] = []  # of the last seed
         self._channels = Channels()
         self._runs = 0
@@ -99,15 +103,13 @@ class Station:
         try:
             self._send_and_break(workload, faults, verdict, inject)
             self.deployment.heal()
-            quiet_s = self._quiet.wait()
-            for struck in verdict.struck:
-                struck.recovery_s = max(0.0, quiet_s - began_s - struck.ended_s)
+            self._rest(verdict, began_s)
             seen = self._observe(plan, since)
-            verdict.differences = differences(plan, journal, seen)
+            verdict.differences += differences(plan, journal, seen)
             verdict.triggers = len(seen.triggers)
-        except (NotQuietError, TimeoutError) as error:
+        except (TimeoutError, httpx.HTTPError, redis.RedisError) as error:
             self.records += self._tail.take()
-            verdict.differences = [f"rest: {error}"]
+            verdict.differences.append(f"rest: {error}")
         finally:
             workload.stop()
             journal.close()
@@ -144,6 +146,16 @@ class Station:
             if now_s > SENDING_TIMEOUT_S:
                 raise TimeoutError(f"senders were not done after {SENDING_TIMEOUT_S:.0f} s")
             time.sleep(POLL_S)
+
+    def _rest(self, verdict: Verdict, began_s: float) -> None:
+        """Wait for it. Where there is none the verdict says so, and what is there is judged all the same."""
+        try:
+            quiet_s = self._quiet.wait(self.patience_s, self.stuck_s)
+        except NotQuietError as error:
+            verdict.differences.append(f"rest: {error}")
+            return
+        for struck in verdict.struck:
+            struck.recovery_s = max(0.0, quiet_s - began_s - struck.ended_s)
 
     def _observe(self, plan: Plan, since: int) -> Observation:
         self.records = self._tail.take()
