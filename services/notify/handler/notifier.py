@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from services.chassis.logs import get_logger
@@ -18,6 +18,9 @@ from services.notify.handler.persist import Persistence
 from services.notify.handler.relay import Relay
 
 OBSERVE_S = 1.0
+# A cancellation may be lost: redis-py sends with asyncio.wait_for, and Python 3.11's returns the answer instead when
+# both come in one round of the loop. Shorter: a part that is closing its connection would be disturbed in it.
+CANCEL_AGAIN_S = 0.5
 # A destination that left the file while deliveries wait for it: looked at slowly, so that they end in the usual hours.
 ABSENT = Limits(concurrency=8, timeout_s=1.0, lease_ms=10_000)
 
@@ -74,17 +77,15 @@ class Notifier:
         """Claim nothing more, let sends finish, relay what they came to, end: all within deadline_s."""
         ends_at = time.monotonic() + deadline_s
         await asyncio.gather(*(lane.stop(deadline_s) for lane in self._lanes.values()))
-        self._tasks["relay"].cancel()  # in the middle of a send at worst: the same numbers go again
-        await asyncio.wait([self._tasks["relay"]])
+        await _end([self._tasks["relay"]])  # in the middle of a send at worst: the same numbers go again
         try:
             async with asyncio.timeout(max(0.1, ends_at - time.monotonic())):
                 while await self._persistence.call("relay", self.relay.round):
-                    pass
+                    if time.monotonic() > ends_at:  # the time-out is a cancellation too
+                        raise TimeoutError
         except TimeoutError:
             self._log.warning("relay.unfinished", text="finished deliveries wait in the outbox for the next start")
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await _end(self._tasks.values())
         await asyncio.gather(*(lane.sender.close() for lane in self._lanes.values()))
 
     async def _observe(self) -> None:
@@ -111,3 +112,12 @@ class Notifier:
         )  # fmt: skip
         lane = self._lanes[name] = Lane(name, AbsentSender(), POLICIES["webhook"], ABSENT, self._context)
         self._tasks[f"lane {name}"] = lane.start()
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them until they have ended, however they end."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
