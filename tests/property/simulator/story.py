@@ -35,7 +35,7 @@ class Teller:
 
 def _told(arguments: list[bytes], answer: object) -> str:
     if isinstance(answer, list) and answer[0] == b"OK" and isinstance(answer[1], list):
-        epoch, _, position, _, tries = answer[1]
+        epoch, _, position, _, tries, *_ = answer[1]
         claim = f"claimed, epoch {epoch.decode()}, position {position.decode()}"
         return f"{claim}, {len(answer[2])} unsent, {tries.decode()} tries"
     status = answer[0] if isinstance(answer, list) else answer
