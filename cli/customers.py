@@ -38,12 +38,6 @@ complaints = Console(stderr=True)
 customer_app = typer.Typer(no_args_is_help=True, help="One customer.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(customers)
-    app.add_typer(customer_app, name="customer")
-
-
 @customer_app.command()
 def show(
     identifier: Annotated[str, typer.Argument(metavar="KIND:VALUE", help="any identifier, e.g. phone:+8613800000000")],

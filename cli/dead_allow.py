@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.browse import answering, console
+from cli.dead import app
 from services.chassis.errors import Fatal
 from services.chassis.kafka.offsets import end_offsets, log_identity
 from services.chassis.logs import get_logger
@@ -13,6 +14,7 @@ from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.settings import SharedSettings, load_settings
 
 
+@app.command("allow")
 def dead_allow(
     service: Annotated[str, typer.Option(help="whose line is stopped, e.g. profile")],
     topic: Annotated[str, typer.Option(help="the topic that is read")],

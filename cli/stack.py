@@ -30,15 +30,6 @@ console = Console()
 complaints = Console(stderr=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
-    app.command(name="wait-idle")(wait_for_idle)
-    app.command()(setup)
-
-
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="return as soon as everything is ready")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="set former data aside and start with empty state")] = False,
