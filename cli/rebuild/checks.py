@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from services.chassis.errors import Fatal
 from services.chassis.kafka import offsets
 from services.chassis.kafka.reader import Place
+from services.chassis.marks import Mark
 from services.chassis.redis.ledger import Ledger
 from services.chassis.settings import SharedSettings
 from services.chassis.topics import load_topics
@@ -73,13 +74,23 @@ def read_log(settings: SharedSettings) -> Log:
     cluster_id, topic_ids = offsets.log_identity(bootstrap, topics)
     firsts, ends = offsets.first_offsets(bootstrap, topics), offsets.end_offsets(bootstrap, topics)
     worked = {
-        (name, place): at
+        (name, place): _sent(name, mark)
         for name in SERVICES
-        for place, at in offsets.group_offsets(bootstrap, GROUP + name, _inputs(name)).items()
+        for place, mark in offsets.group_marks(bootstrap, GROUP + name, _inputs(name)).items()
     }
     partitions = sum(1 for topic, _ in firsts if topic == "touchpoints")
     generation = survey.generation_of(bootstrap, partitions, firsts)
     return Log(cluster_id, topic_ids, firsts, ends, worked, partitions, generation)
+
+
+def _sent(service: str, mark: Mark) -> int:
+    """The offset before which all is worked and sent: a group is told of a batch before anything of it is sent.
+
+    notify tells afterwards; so did older releases, and a broker may keep no more than the offset.
+    """
+    if mark.sent < 0 and service == "archive":
+        return mark.position  # inserted it is
+    return max(mark.sent, 0) if mark.batch else mark.position
 
 
 def _inputs(service: str) -> list[str]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.rebuild.checks import assert_idle, read_log
+from cli.rebuild.differs import untold
 from cli.rebuild.run import Done, run
 from services.chassis.errors import Fatal, Poison, Retriable
 from services.chassis.redis import rebuild as frame
@@ -48,6 +49,8 @@ def rebuild(
         Console(stderr=True).print(f"rebuild: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     _report(done, log.records("touchpoints"), seconds)
+    for line in untold(log, done):
+        console.print(line, soft_wrap=True)
 
 
 def _patiently(ask: Callable[[], T]) -> T:

@@ -180,6 +180,25 @@ def test_touch_trims_what_is_acknowledged_and_nothing_else(lab: Lab) -> None:
     assert (after.unsent, after.base, after.position, after.seen) == ([], {"triggers/0": 1}, 1, {"0": 7})
 
 
+def test_a_mark_says_before_which_record_everything_is_sent(lab: Lab) -> None:
+    ledger = lab.ledger()
+    claim = lab.claim(ledger)
+    ledger.apply(claim, change(b"1", output(b"a")), {}, 3, 0)
+    assert (claim.mark.position, claim.mark.sent) == (3, 0)
+    claim.acknowledge()
+    assert claim.mark.sent == 3
+    ledger.apply(claim, change(b"2"), {}, 5, 0)
+    assert claim.mark.sent == 5
+    for position in (7, 9):
+        ledger.apply(claim, change(b"3", output(b"b")), {}, position, 0)
+        assert (claim.mark.position, claim.mark.sent) == (position, 5)
+    after = lab.claim()
+    restored(after)
+    assert after.mark.sent == -1
+    after.acknowledge()
+    assert after.mark.sent == 9
+
+
 def test_numbers_are_contiguous_over_claims_crashes_and_trims(lab: Lab) -> None:
     sent: list[str] = []
     position = 0

@@ -27,7 +27,8 @@ from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.offsets import end_offsets, first_offsets, read_on, read_range
 from services.chassis.kafka.reader import Reader
 from services.chassis.kafka.relay import Relay
-from services.chassis.records import Output
+from services.chassis.marks import Mark
+from services.chassis.records import Output, Record
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import async_client, sync_client
 from services.chassis.redis.ledger import Ledger
@@ -40,6 +41,7 @@ from services.notify.adapters.destinations import load_destinations
 from services.notify.adapters.durable import wait_for_log
 from services.notify.channels.sink import SinkStore
 from services.notify.handler.intake import Incoming
+from services.notify.handler.notifier import Notifier
 from services.notify.settings import NotifySettings
 from services.notify.wiring import assemble
 from services.profile.adapters import load_config
@@ -177,16 +179,17 @@ class Lab:
                 continue
             for line in loop.owned.lines.values():
                 loop.ledger.touch(line.claim)
-            self.commit(name, {place: line.claim.position for place, line in loop.owned.lines.items()})
+            self.commit(name, {place: line.claim.mark for place, line in loop.owned.lines.items()})
         if not names and self.archive is not None:
             lines = self.archive._ownership.lines
-            self.commit("archive", {place: line.claim.position for place, line in lines.items()})
+            self.commit("archive", {place: line.claim.mark for place, line in lines.items()})
 
-    def commit(self, service: str, offsets: dict[tuple[str, int], int]) -> None:
+    def commit(self, service: str, marks: dict[tuple[str, int], Mark]) -> None:
         """Commit to a service's group, and wait for the answer."""
         group = {"bootstrap.servers": self.settings.kafka_bootstrap, "group.id": f"touchstream-{service}"}
         consumer = Consumer(group)
-        consumer.commit(offsets=[TopicPartition(*place, at) for place, at in offsets.items()], asynchronous=False)
+        offsets = [TopicPartition(*place, mark.position, mark.text) for place, mark in marks.items()]
+        consumer.commit(offsets=offsets, asynchronous=False)
         consumer.close()
 
     def stop(self) -> None:
@@ -208,31 +211,55 @@ class Lab:
         self.loops[name].relay.send = send  # type: ignore[method-assign]
 
     # -- notify -------------------------------------------------------------------------------------------------------
+    def take_in(self) -> None:
+        """notify records every trigger there is, and ends before it has sent anything."""
+        asyncio.run(self._take_in())
+
+    async def _take_in(self) -> None:
+        client, notifier = self._notifier()
+        ends, records = self._triggers()
+        await notifier.intake.accept([Incoming(record, lambda: None) for record in records])
+        await client.aclose()
+        self.commit("notify", {place: Mark(end) for place, end in ends.items()})
+
+    def _triggers(self) -> tuple[dict[tuple[str, int], int], list[Record]]:
+        """Where `triggers` ends, and all that stands in it."""
+        bootstrap = self.settings.kafka_bootstrap
+        ends, firsts = end_offsets(bootstrap, ["triggers"]), first_offsets(bootstrap, ["triggers"])
+        records = [
+            record
+            for place, end in ends.items()
+            for record in (read_on(bootstrap, *place, firsts[place]) if end > firsts[place] else ())
+        ]
+        return ends, records
+
+    def _notifier(self) -> tuple[Any, Notifier]:
+        wait_for_log(self.settings, Health(), Stop())
+        settings, client = NotifySettings(partitions=self.partitions), async_client(self.settings.redis_url)
+        destinations, sink = load_destinations(settings.destinations, {}), SinkStore(10_000, now_ms)
+        publisher, owned = _Publisher(self.settings.kafka_bootstrap), lambda: range(self.partitions)
+        return client, assemble(settings, destinations, client, publisher, owned, sink, Health())
+
     async def _notify(self) -> None:
         """Take in every trigger there is, deliver to the sink, relay."""
-        bootstrap, settings = self.settings.kafka_bootstrap, NotifySettings(partitions=self.partitions)
-        wait_for_log(self.settings, Health(), Stop())
-        client = async_client(self.settings.redis_url)
-        publisher = _Publisher(bootstrap)
-        notifier = assemble(
-            settings, load_destinations(settings.destinations, {}), client, publisher, lambda: range(self.partitions),
-            SinkStore(10_000, now_ms), Health(),
-        )  # fmt: skip
+        client, notifier = self._notifier()
         notifier.start()
-        ends = end_offsets(bootstrap, ["triggers"])
-        done: dict[tuple[str, int], int] = {}
-        for place, end in ends.items():
-            first = first_offsets(bootstrap, ["triggers"])[place]
-            for record in read_on(bootstrap, *place, first) if end > first else ():
-                after = {place: record.offset + 1}
-                await notifier.intake.put(Incoming(record, lambda after=after: done.update(after)))  # type: ignore[misc]
+        ends, records = self._triggers()
+        done = 0
+        for record in records:
+
+            def acknowledge() -> None:
+                nonlocal done
+                done += 1
+
+            await notifier.intake.put(Incoming(record, acknowledge))
         deadline = time.monotonic() + SETTLE_S
-        while any(done.get(place, 0) < end for place, end in ends.items()) or await self._queued(notifier):
+        while done < len(records) or await self._queued(notifier):
             assert time.monotonic() < deadline, "notify does not come to rest"
             await asyncio.sleep(0.05)
         await notifier.stop(10.0)
         await client.aclose()
-        self.commit("notify", ends)
+        self.commit("notify", {place: Mark(end) for place, end in ends.items()})
 
     async def _queued(self, notifier: Any) -> bool:
         outbox, depths = await notifier._store.depths(self.partitions)

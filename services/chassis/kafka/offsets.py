@@ -11,6 +11,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka.client import TRUNCATED, to_record
+from services.chassis.marks import Mark
 from services.chassis.records import Record
 
 ASK_TIMEOUT_S = 10.0
@@ -155,11 +156,20 @@ def _ask_offsets(admin: AdminClient, topics: Iterable[str], spec: OffsetSpec) ->
 
 def group_offsets(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """Committed offsets of a consumer group; a partition without a commit is left out."""
+    return {place: mark.position for place, mark in group_marks(bootstrap, group, topics).items()}
+
+
+def group_marks(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tuple[str, int], Mark]:
+    """What a consumer group has published; a partition without a commit is left out."""
     ends = end_offsets(bootstrap, topics)
     probe = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
     try:
         found = probe.committed([TopicPartition(topic, partition) for topic, partition in ends], timeout=ASK_TIMEOUT_S)
-        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+        return {
+            (place.topic, place.partition): Mark.read(place.offset, place.metadata or "")
+            for place in found
+            if place.offset >= 0
+        }
     except KafkaException as error:
         raise Retriable(f"Kafka at {bootstrap} does not answer: {error}") from error
     finally:

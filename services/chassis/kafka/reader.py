@@ -158,7 +158,9 @@ class Reader:
         if failed := [part.error for part in found if part.error is not None]:
             raise Retriable(f"the group's offsets of {places} could not be read: {failed[0]}")
         return {
-            (part.topic, part.partition): Mark(part.offset, part.metadata or "") for part in found if part.offset > 0
+            (part.topic, part.partition): Mark.read(part.offset, part.metadata or "")
+            for part in found
+            if part.offset > 0
         }
 
     def publish(self, marks: Mapping[Place, Mark]) -> str:
@@ -171,7 +173,7 @@ class Reader:
             fp("before_commit", KafkaException)
             self._consumer.commit(
                 offsets=[
-                    TopicPartition(topic, partition, mark.position, mark.batch)
+                    TopicPartition(topic, partition, mark.position, mark.text)
                     for (topic, partition), mark in marks.items()
                 ],
                 asynchronous=True,

@@ -58,11 +58,13 @@ class Claim:
     acknowledged: int = 0  # leading entries of `stored` whose outputs the broker has
     batch: str = ""  # the name of the last batch, whoever applied it
     life: int = 0  # of the Redis that was claimed in; see Ledger
+    sent_upto: int = -1  # position before the oldest batch whose outputs the broker may not have; -1: not known
 
     @property
     def mark(self) -> Mark:
         """How far the ledger has come."""
-        return Mark(self.position, self.batch)
+        is_sent = self.acknowledged == len(self.stored)
+        return Mark(self.position, self.batch, self.position if is_sent else self.sent_upto)
 
     def number(self, output: Output) -> bytes:
         """The header `seq` of the next output to its destination: `<input partition>:<number>`."""

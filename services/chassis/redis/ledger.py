@@ -156,6 +156,8 @@ class Ledger:
         if status == b"MISMATCH":
             raise Mismatch(f"{slot.ledger}: the stored position is not {claim.position}")
         claim.applied += 1
+        if trim == len(claim.stored):
+            claim.sent_upto = claim.position
         claim.position, claim.seen, claim.base, claim.batch = position, seen, base, batch
         del claim.stored[:trim]
         claim.acknowledged = 0

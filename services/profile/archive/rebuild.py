@@ -1,7 +1,8 @@
 """archive's ledgers from ClickHouse and the topics: each goes on behind the last row there is.
 
-The group's committed offset says how far everything was inserted. A batch begun behind it may be in some of its tables
-and not in others: what is missing is inserted here, so that nothing is there twice and nothing is left out.
+What the group was told says how far everything was inserted and every dead letter sent. A batch begun behind it may be
+in some of its tables and not in others: what is missing is inserted here, so that nothing is there twice and nothing is
+left out; so are dead letters, which wait in the outbox.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +11,12 @@ from typing import cast
 
 from services.chassis.avro import Codec
 from services.chassis.clickhouse import Clickhouse
+from services.chassis.clock import now_ms
 from services.chassis.ids import stable_id
+from services.chassis.kafka.dead_letter import dead_letter
 from services.chassis.kafka.reader import Place
 from services.chassis.kafka.streams import Streams, places
-from services.chassis.records import Decision, Record
+from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.claim import number_of
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.rebuild import open_ledger
@@ -31,10 +34,11 @@ WINDOW = 2_000
 
 @dataclass(slots=True)
 class Rebuilt:
-    """ledgers: opened; inserted: rows that a batch begun had not brought to all of its tables."""
+    """ledgers: opened; inserted: rows that a batch begun had not brought to all of its tables; unsent: dead letters."""
 
     ledgers: int = 0
     inserted: int = 0
+    unsent: int = 0
 
 
 @dataclass(slots=True)
@@ -57,6 +61,7 @@ class Rebuild:
         self._partitions, self._registry, self._generation = partitions, registry, generation
         self._ends, self._sent_by, self._advance = ends, sent, advance
         self._decoders = open_decoders(registry)
+        self._lettered: set[tuple[str, int, int]] = set()  # places of records that have their dead letter
         self.done = Rebuilt()
 
     def run(self) -> Rebuilt:
@@ -68,15 +73,15 @@ class Rebuild:
                 archived = self._archived(place)
                 worked = max(self._ends.worked.get(place, 0), self._ends.first[place])
                 position = max(worked, min(archived, self._ends.end[place]))
-                if position > worked:
-                    self._complete(place, worked, position)
+                letters = self._complete(place, worked, position) if position > worked else []
                 claim = open_ledger(
                     self._ledger, Slot(f"{SERVICE}.{topic}", p), topic, self._ends.first[place], self._generation
                 )
                 seen, log_ms = self._seen(place, position)
                 claim.base = base.get(place, {})
-                self._ledger.apply(claim, Decision(), seen, position, log_ms)
+                self._ledger.apply(claim, Decision(outputs=letters), seen, position, log_ms)
                 self.done.ledgers += 1
+                self.done.unsent += len(letters)
                 self._advance(1)
         return self.done
 
@@ -89,6 +94,7 @@ class Rebuild:
             for place in starts:
                 for record in streams.all_of(place):
                     number, letter = number_of(record), codec.decode(record.value)
+                    self._lettered.add((letter["topic"], letter["partition"], letter["offset"]))
                     if number is not None:
                         base = found.setdefault((letter["topic"], letter["partition"]), {})
                         name = f"{place[0]}/{place[1]}"
@@ -119,11 +125,11 @@ class Rebuild:
                     return
                 yield record
 
-    def _complete(self, place: Place, first: int, upto: int) -> None:
-        """Insert what records first … upto-1 left out in some of their tables."""
+    def _complete(self, place: Place, first: int, upto: int) -> list[Output]:
+        """Insert what records first … upto-1 left out in some of their tables; the dead letters that were not sent."""
         topic, partition = place
-        records = list(self._read(place, first, upto))
-        for rows in self._decoders[topic].decode(_once(records)).rows:
+        decoded = self._decoders[topic].decode(_once(list(self._read(place, first, upto))))
+        for rows in decoded.rows:
             missing = rows
             if rows.table not in _WITHOUT_PLACE:
                 sql = (
@@ -135,6 +141,11 @@ class Rebuild:
             if len(missing):
                 token = f"rebuild/{stable_id(topic, str(partition), str(first), str(upto))}/{rows.table}"
                 self.done.inserted += self._clickhouse.insert(missing.table, missing.columns, missing.data, token)
+        return [
+            dead_letter(record, SERVICE, error, self._partitions, self._registry, now_ms())
+            for record, error in decoded.dead
+            if (topic, partition, record.offset) not in self._lettered
+        ]
 
     def _seen(self, place: Place, position: int) -> tuple[dict[str, int], int]:
         """(last number of every source before `position`, log time of the record before it)."""
