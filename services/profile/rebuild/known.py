@@ -10,6 +10,12 @@ from services.chassis.registry import Registry
 from services.profile.codec import PROFILES
 
 DEAD = "profile.dead"
+UNKNOWN = -1
+
+
+def version_of(recency_days: int, version: int) -> int:
+    """The thresholds that were in force, 0 for none: UNKNOWN where nothing was bought, so that none were asked."""
+    return version if recency_days >= 0 else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ def look(bootstrap: str, partitions: int, firsts: Mapping[Place, int], registry:
                         known.last.pop(value["customer_id"], None)
                     else:
                         known.last[value["customer_id"]] = Last(
-                            value["rev"], value["n"], value["updated_at"], value["thresholds_version"],
-                            hash(record.value),
+                            value["rev"], value["n"], value["updated_at"],
+                            version_of(value["recency_days"], value["thresholds_version"]), hash(record.value),
                         )  # fmt: skip
     return found

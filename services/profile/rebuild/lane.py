@@ -10,7 +10,7 @@ from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import Context, CustomerState
 from services.profile.core.state import Thresholds
 from services.profile.handler import ProfileHandler
-from services.profile.rebuild.known import Known
+from services.profile.rebuild.known import UNKNOWN, Known
 
 CACHE = 50_000
 
@@ -63,6 +63,7 @@ class Lane:
         self.position, self.log_ms = claim.position, 0
         self.ahead: Change | None = None
         self.run: list[Change] = []
+        self.run_version = UNKNOWN  # of the thresholds under which it was decided
         self.looked: dict[str, int] = {}  # customers looked at after their last snapshot → when
         self.unsent: list[Output] = []
         self.latest: dict[str, Output] = {}  # snapshots that are newer than the last one that was sent

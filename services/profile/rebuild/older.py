@@ -1,15 +1,17 @@
 """What profile decided before the oldest record of profile.changes, worked off anew from what ClickHouse tells.
 
-A decision depends on its business day and on the thresholds in force, not on the second. Records come in the order in
-which the graph decided and are decided at the moment their events were logged; what time alone changed, at the moment
-the tables name. Where midnight or new thresholds fell between log and decision, the conclusion may begin at another
-record; it then differs from what stands in `profiles` and profile.changes, and the rebuild says so.
+A decision depends on its business day and on the thresholds in force, not on the second. What changed a tag or the
+stage is decided at the moment the tables name, be it time or a record; every other record in the order in which the
+graph decided, at the moment its event was logged. Where midnight or new thresholds came between that moment and the
+decision of a record that changed nothing itself, a hand-over above all, what it passed on may differ from what stands
+in `profiles` and profile.changes; then the rebuild says so.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, TypeAlias
 
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.kafka.streams import Streams
@@ -18,11 +20,11 @@ from services.profile.codec import CHANGES
 from services.profile.core.calendar import Calendar
 
 CHUNK = 2_000
-_TICKS = """
-SELECT DISTINCT at, p, customer_id FROM (
-    SELECT toUnixTimestamp64Milli(changed_at) AS at, log_partition AS p, customer_id, log_offset AS o FROM {table}
-    WHERE kind = 'tick' AND o < arrayElement({{firsts:Array(UInt64)}}, p + 1)
-) ORDER BY at
+PIECES = 64  # hand-overs that one record can bring about
+_Coming: TypeAlias = tuple[int, int, int, int, str | Record]
+_DECIDED = """
+SELECT toUnixTimestamp64Milli(changed_at), log_partition AS p, customer_id, kind, cause FROM {table}
+WHERE log_offset < arrayElement({{firsts:Array(UInt64)}}, p + 1)
 """
 _VERSIONS = "SELECT version, toUnixTimestamp64Milli(computed_at) AS at FROM rfm_thresholds FINAL ORDER BY version"
 
@@ -33,6 +35,7 @@ class Chunk:
 
     now_ms: int
     version: int
+    size: int = 0
     records: dict[int, list[Record]] = field(default_factory=dict)
     ticks: dict[int, list[str]] = field(default_factory=dict)
 
@@ -44,43 +47,63 @@ class Older:
         self, clickhouse: Clickhouse, firsts: list[int], calendar: Calendar, records: Iterable[Record]
     ) -> None:
         self._calendar, self.records = calendar, records
-        ticks = {
-            row
-            for table in ("tag_changes_raw", "stage_changes_raw")
-            for row in clickhouse.stream_rows(_TICKS.format(table=table), {"firsts": firsts})
-        }
-        self._ticks: list[tuple[int, int, str]] = sorted(ticks)
+        where = {"firsts": firsts}
+        ticks = set()
+        self._decided: dict[int, int] = {}  # hash of (customer, place of the record behind it) → when
+        for table in ("tag_changes_raw", "stage_changes_raw"):
+            for at, partition, customer, kind, cause in clickhouse.stream_rows(_DECIDED.format(table=table), where):
+                if kind == "tick":
+                    ticks.add((at, partition, customer))
+                else:
+                    self._decided[hash((customer, cause))] = at
+        # Moments to come: ticks before records, as in a decision.
+        self._coming: list[_Coming] = [(at, 0, n, p, who) for n, (at, p, who) in enumerate(sorted(ticks))]
         versions = [(int(row["at"]), int(row["version"])) for row in clickhouse.query_rows(_VERSIONS)]
         self._times, self._versions = [at for at, _ in versions], [version for _, version in versions]
 
     def chunks(self) -> Iterator[Chunk]:
         """Everything, in order."""
         chunk: Chunk | None = None
-        size = 0
-        for record in self.records:
-            if self._ticks and self._ticks[0][0] <= record.log_ms:
-                if chunk is not None:
-                    yield chunk
-                yield from self._due(record.log_ms)
+        for at, partition, what in self._moments():
+            is_tick = isinstance(what, str)
+            if chunk is not None and (
+                chunk.size >= CHUNK
+                or bool(chunk.ticks) != is_tick
+                or (is_tick and chunk.now_ms != at)
+                or not self._is_same(chunk, at)
+            ):
+                yield chunk
                 chunk = None
-            if chunk is None or size >= CHUNK or not self._is_same(chunk, record.log_ms):
-                if chunk is not None:
-                    yield chunk
-                chunk, size = Chunk(record.log_ms, self._version(record.log_ms)), 0
-            chunk.records.setdefault(record.partition, []).append(record)
-            chunk.now_ms = max(chunk.now_ms, record.log_ms)
-            size += 1
+            chunk = chunk or Chunk(at, self._version(at))
+            if isinstance(what, str):
+                chunk.ticks.setdefault(partition, []).append(what)
+            else:
+                chunk.records.setdefault(partition, []).append(what)
+            chunk.now_ms, chunk.size = max(chunk.now_ms, at), chunk.size + 1
         if chunk is not None:
             yield chunk
+
+    def _moments(self) -> Iterator[tuple[int, int, str | Record]]:
+        """(when, partition, record or customer to be looked at), by when."""
+        for number, record in enumerate(self.records):
+            yield from self._due(record.log_ms)
+            at = self._decided_at(record)
+            if at > record.log_ms:
+                heappush(self._coming, (at, 1, number, record.partition, record))
+            else:
+                yield record.log_ms, record.partition, record
         yield from self._due(1 << 62)
 
-    def _due(self, upto_ms: int) -> Iterator[Chunk]:
-        while self._ticks and self._ticks[0][0] <= upto_ms:
-            at, partition, customer = self._ticks.pop(0)
-            chunk = Chunk(at, self._version(at), ticks={partition: [customer]})
-            while self._ticks and self._ticks[0][:2] == (at, partition):
-                chunk.ticks[partition].append(self._ticks.pop(0)[2])
-            yield chunk
+    def _decided_at(self, record: Record) -> int:
+        customer, place = record.key.decode(), record.headers["src"].decode()
+        if record.headers["kind"] in (b"event", b"erase"):
+            return self._decided.get(hash((customer, place)), 0)
+        return max(self._decided.get(hash((customer, f"{place}.{k}")), 0) for k in range(PIECES))
+
+    def _due(self, upto_ms: int) -> Iterator[tuple[int, int, str | Record]]:
+        while self._coming and self._coming[0][0] <= upto_ms:
+            at, _, _, partition, what = heappop(self._coming)
+            yield at, partition, what
 
     def _is_same(self, chunk: Chunk, at_ms: int) -> bool:
         day = self._calendar.day
@@ -107,4 +130,4 @@ def is_retained(record: Record, known: Mapping[int, set[int]]) -> bool:
     marks = known[record.partition]
     if record.headers["kind"] in (b"event", b"erase"):
         return hash((record.key, src)) in marks
-    return any(hash((record.key, src + b".%d" % k)) in marks for k in range(64))
+    return any(hash((record.key, src + b".%d" % k)) in marks for k in range(PIECES))

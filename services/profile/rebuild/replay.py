@@ -8,7 +8,6 @@ concludes is compared byte for byte with both; what does not stand there was nev
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
-from itertools import chain
 
 import msgspec
 
@@ -26,7 +25,7 @@ from services.profile.codec import CHANGES, PROFILES
 from services.profile.core.config import ProfileConfig
 from services.profile.core.state import Thresholds
 from services.profile.handler import SERVICE, is_of_identity
-from services.profile.rebuild.known import Known
+from services.profile.rebuild.known import UNKNOWN, Known, version_of
 from services.profile.rebuild.lane import Change, Lane, Replaying
 from services.profile.rebuild.older import Older, is_retained
 
@@ -36,6 +35,7 @@ KINDS = {"event": b"event", "gave": b"give", "took": b"take", "erased": b"erase"
 
 
 class _Rfm(msgspec.Struct, frozen=True):
+    recency_days: int = -1
     thresholds_version: int = 0
 
 
@@ -101,10 +101,12 @@ class Rebuild:
 
     def _work_older(self, older: Older) -> None:
         """What was decided before the oldest change there is; who waits is let go in the chunk that lets him."""
-        older.records = chain(older.records, merge(*map(self._at_seam, self.lanes), key=lambda record: record.log_ms))
+        older.records = merge(older.records, *map(self._at_seam, self.lanes), key=lambda record: record.log_ms)
         for chunk in older.chunks():
+            if chunk.ticks:
+                self._settle(chunk.now_ms)  # time alone changes nothing of a customer who waits
             for lane in self.lanes:
-                lane.handler.in_force = self._thresholds(chunk.version) if chunk.version else None
+                lane.handler.in_force = self._thresholds(chunk.version)
                 records = [r for r in chunk.records.get(lane.partition, ()) if not self._put_aside(lane, r)]
                 ticks = chunk.ticks.get(lane.partition, [])
                 if records or ticks:
@@ -120,7 +122,7 @@ class Rebuild:
             for lane in self.lanes:
                 self._release(lane, now_ms)
             past = [lane for lane in self.lanes if lane.is_past_seam or self._firsts[CHANGES, lane.partition] == 0]
-            self._work_runs(past, now_ms)
+            self._work_runs(past, now_ms - 1)  # what is left of a decision comes after what retention has taken of it
 
     def _at_seam(self, lane: Lane) -> Iterator[Record]:
         """Records that are still there and whose changes are not: none that was logged after the oldest change."""
@@ -175,9 +177,10 @@ class Rebuild:
             ready.run = []
 
     def _is_ready(self, lane: Lane) -> bool:
-        """Whether every hand-over that is taken in the next run has been given."""
-        own = {key for change in lane.run for key in change.gives}
-        return all(not c.takes or c.takes in self._given or c.takes in own for c in lane.run)
+        """Whether every hand-over has been given that is taken in the next run, or that somebody in it waits for."""
+        own, waits = {key for change in lane.run for key in change.gives}, lane.claim.waits
+        wanted = {c.takes or waits.get(c.customer_id, "") for c in lane.run} - own - {""}
+        return wanted <= self._given
 
     def _release(self, lane: Lane, now_ms: int) -> None:
         """Let those go on of whom retention has left no change, and whose hand-over is there."""
@@ -188,23 +191,24 @@ class Rebuild:
     def _next_run(self, lane: Lane) -> list[Change]:
         """The changes of one decision: one moment, ticks first, one version of thresholds."""
         run: list[Change] = []
-        version = 0
+        version = UNKNOWN
         while (change := lane.ahead or self._change(lane)) is not None:
             lane.ahead = change
             if run and (
                 change.changed_at != run[0].changed_at
                 or (change.kind == "tick" and run[-1].kind != "tick")
-                or (version and change.version and change.version != version)
+                or (version != change.version and UNKNOWN not in (version, change.version))
             ):
                 break
             run.append(change)
-            version = version or change.version
+            version = change.version if version == UNKNOWN else version
             lane.ahead = None
-        if version:
-            lane.handler.in_force = self._thresholds(version)
+        lane.run_version = version
         return run
 
-    def _thresholds(self, version: int) -> Thresholds:
+    def _thresholds(self, version: int) -> Thresholds | None:
+        if version == 0:
+            return None
         if version not in self._versions:
             raise Fatal(f"thresholds version {version} is neither in Redis nor in ClickHouse (table rfm_thresholds)")
         return self._versions[version]
@@ -216,9 +220,10 @@ class Rebuild:
         number, record = found
         value = self._codec.decode(record.value)
         kind, name = value["kind"], value["customer_id"]
-        version = _profile.decode(value["profile"]).rfm.thresholds_version if value["profile"] else 0
+        rfm = _profile.decode(value["profile"]).rfm if value["profile"] else _Rfm()
         takes = self._key(value["from_id"], value["handoff_id"], name) if kind == "took" else ""
         gives = [self._key(name, p["handoff_id"], p["to_id"]) for p in value["pieces"]] if kind == "gave" else []
+        version = version_of(rfm.recency_days, rfm.thresholds_version)
         return Change(
             number, name, kind, value["cause"], value["changed_at"], version, takes, gives, record.value or b""
         )
@@ -226,6 +231,8 @@ class Rebuild:
     # -- what it was decided of ---------------------------------------------------------------------------------------
     def _replay(self, lane: Lane) -> None:
         run = lane.run
+        if lane.run_version != UNKNOWN:
+            lane.handler.in_force = self._thresholds(lane.run_version)
         ticks = [change.customer_id for change in run if change.kind == "tick"]
         records: list[Record] = []
         for change in run:
@@ -359,7 +366,7 @@ class Rebuild:
             if name not in lane.looked:
                 moments.setdefault((last.updated_at, last.version), []).append(name)
         for (now_ms, version), names in sorted(moments.items()):
-            if version:
+            if version != UNKNOWN:
                 lane.handler.in_force = self._thresholds(version)
             self._apply(lane, [], names, now_ms)
 
