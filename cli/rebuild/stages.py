@@ -23,6 +23,7 @@ from services.identity.adapters import load_policy
 from services.identity.rebuild import older as identity_older
 from services.identity.rebuild import replay
 from services.identity.rebuild import survey as identity
+from services.identity.rebuild.outputs import Sources
 from services.identity.settings import IdentitySettings
 from services.notify import rebuild as notify
 from services.notify.adapters.destinations import load_destinations
@@ -32,14 +33,18 @@ from services.notify.handler.intake import Planner
 from services.notify.settings import NotifySettings
 from services.profile.adapters import load_config
 from services.profile.archive import rebuild as archive
+from services.profile.core.calendar import Calendar
 from services.profile.core.state import Thresholds, encode
 from services.profile.rebuild import known as snapshots
 from services.profile.rebuild import older as profile_older
 from services.profile.rebuild import replay as profile
+from services.profile.rebuild.input import TOPIC as RESOLVED
+from services.profile.rebuild.past import Past, RebuildWithPast
 from services.profile.settings import ProfileSettings
 from services.profile.thresholds import KEY, from_json
-from services.rules import rebuild as rules
 from services.rules.adapters import RulesFolder, Wire
+from services.rules.rebuild import replay as rules
+from services.rules.rebuild.recorded import Older as OlderTriggers
 from services.rules.settings import RulesSettings
 
 Advance = Callable[[int], object]
@@ -109,7 +114,7 @@ class Stages:
         another = connect(settings)
         older = None if is_whole else identity_older.Older(target.clickhouse, another, log.oldest("touchpoints"))
         with target.streams("touchpoints") as inputs, target.streams(*identity.OUTPUTS) as outputs:
-            sources = replay.Sources(inputs, outputs, log.firsts, log.worked_by("identity", "touchpoints"), older)
+            sources = Sources(inputs, outputs, log.firsts, log.worked_by("identity", "touchpoints"), older)
             return replay.Rebuild(
                 target.ledger, load_policy(settings.policy), settings.identifier_key_bytes(), log.partitions,
                 target.registry, found, sources, self._resolved, advance,
@@ -120,30 +125,35 @@ class Stages:
         config = load_config(settings.config, settings.time_zone)
         versions = _thresholds(target)
         known = snapshots.look(settings.kafka_bootstrap, log.partitions, log.firsts, target.registry)
-        older, marks, numbers = None, {}, _sent_by(target)
-        if self._resolved.records or not log.is_whole("profile.changes"):
-            older = profile_older.Older(
-                target.clickhouse, log.oldest("profile.changes"), config.calendar, self._resolved
-            )
-            with target.streams("profile.changes") as changes:
-                marks = {p: profile_older.retained(changes, p) for p in range(log.partitions)}
-        with target.streams(profile.TOPIC) as inputs, target.streams("profile.changes") as changes:
-            done = profile.Rebuild(
+        numbers, has_past = _sent_by(target), bool(self._resolved.records) or not log.is_whole("profile.changes")
+        with target.streams(RESOLVED) as inputs, target.streams("profile.changes") as changes:
+            rebuild = (RebuildWithPast if has_past else profile.Rebuild)(
                 target.ledger, config, log.partitions, target.registry, log.generation, versions, known, inputs,
-                changes, log.firsts, log.worked_by("profile", profile.TOPIC), advance, older, marks,
-                lambda source, partition: numbers(profile.TOPIC, partition, str(source)), self._changes.append,
-            ).run()  # fmt: skip
+                changes, log.firsts, log.worked_by("profile", RESOLVED), advance,
+                lambda source, partition: numbers(RESOLVED, partition, str(source)),
+            )  # fmt: skip
+            if isinstance(rebuild, RebuildWithPast):
+                rebuild.past = self._past(target, config.calendar)
+            done = rebuild.run()
         self._resolved.close()
         if versions:
             target.ledger.client.set(KEY, encode(versions[max(versions)]))
         return done
+
+    def _past(self, target: Target, calendar: Calendar) -> Past:
+        oldest = target.log.oldest("profile.changes")
+        with target.streams("profile.changes") as changes:
+            marks = {p: profile_older.retained(changes, p) for p in range(target.log.partitions)}
+        return Past(
+            profile_older.Older(target.clickhouse, oldest, calendar, self._resolved), marks, self._changes.append
+        )
 
     def _rules(self, target: Target, advance: Advance) -> object:
         settings, log = load_settings(RulesSettings), target.log
         now = RulesFolder(settings.folder, ZoneInfo(settings.time_zone), Health()).current
         older, numbers = None, _sent_by(target)
         if not log.is_whole("profile.changes", "triggers"):
-            older = rules.Older(target.clickhouse, self._changes, lambda p: numbers(rules.TOPIC, p, str(p)))
+            older = OlderTriggers(target.clickhouse, self._changes, lambda p: numbers(rules.TOPIC, p, str(p)))
         with target.streams(rules.TOPIC) as inputs, target.streams(*rules.OUTPUTS) as outputs:
             return rules.Rebuild(
                 target.ledger, Wire(settings.schema_registry_url, log.partitions), now, log.generation, inputs,

@@ -8,17 +8,12 @@ are never asked again out of their order, where one of them might come first.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from services.chassis.avro import Codec
 from services.chassis.errors import Fatal
-from services.chassis.kafka.reader import Place
 from services.chassis.kafka.spool import Spool
-from services.chassis.kafka.streams import Sent, Streams
-from services.chassis.records import Decision, Entry, Output, Record
-from services.chassis.redis.claim import Claim, Poisoned
+from services.chassis.records import Decision, Record
+from services.chassis.redis.claim import Poisoned
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.rebuild import open_ledger
 from services.chassis.redis.slots import Slot
@@ -27,23 +22,13 @@ from services.identity.adapters import SERVICE, TAG, Encoder, Graph
 from services.identity.core.decisions import Batch
 from services.identity.core.links import Asked, message_of
 from services.identity.core.policy import Policy
-from services.identity.handler import CHANGES, RESOLVED, IdentityWorker, Json, Writer
-from services.identity.rebuild.older import Older, Told, asked, id_of, request_of
-from services.identity.rebuild.survey import DEAD, TOPIC, Survey
+from services.identity.handler import IdentityWorker, Json, Writer
+from services.identity.rebuild.older import Told, asked, id_of, request_of
+from services.identity.rebuild.outputs import Outputs, Rebuilt, Sources
+from services.identity.rebuild.survey import TOPIC, Survey
 
 PURGE_EVERY = 200
 _NOTHING = Decision()
-
-
-@dataclass(slots=True)
-class Rebuilt:
-    """What was done. gone: outputs that retention has taken; unsent: outputs that wait in the outbox."""
-
-    touchpoints: int = 0
-    from_clickhouse: int = 0
-    compared: int = 0
-    gone: int = 0
-    unsent: int = 0
 
 
 class Asking(IdentityWorker):
@@ -59,17 +44,6 @@ class Asking(IdentityWorker):
         return known[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where everything comes from: topics from their oldest records, and what is older (None: nothing is)."""
-
-    inputs: Streams
-    outputs: Streams
-    firsts: Mapping[Place, int]
-    worked: Mapping[int, int]
-    older: Older | None = None
-
-
 class Rebuild:
     """One run over all partitions."""
 
@@ -80,15 +54,15 @@ class Rebuild:
         """`sources.worked`: partition → offset before which everything is known to be worked off and sent. `spool`
         takes what was written to touchpoints.resolved and is not there any more."""
         self._ledger, self._partitions, self._found, self._sources = ledger, partitions, found, sources
-        self._spool, self._advance = spool, advance
+        self._advance = advance
         self._graph = Graph(ledger, policy)
         writer, encode = Writer(policy, partitions, registry), Encoder(policy, key).encode
-        self._codec, self._change = writer.touchpoint, Codec("identity_change", registry)
+        self._codec = writer.touchpoint
         self._codes = {name: kind.code for name, kind in policy.kinds.items()}
-        self._sent = Sent(sources.outputs)
         self._ahead: dict[int, Record] = {}
         self._told: dict[tuple[int, int], Told] = {}
         self.done = Rebuilt()
+        self._outputs = Outputs(sources, registry, spool, self.done)
         older = sources.older
         self._batches = {**(older.batches() if older else {}), **found.batches}
         self._older = older.touchpoints() if older else iter(())
@@ -220,66 +194,9 @@ class Rebuild:
         log_ms = log_ms or (records[-1].log_ms if records else 0)
         entry = self._workers[partition].step(records, {}, upto, log_ms, 0)
         if entry is not None and entry.outputs:
-            self._compare(claim, entry, {record.offset: record.log_ms for record in records})
+            self._outputs.compare(claim, entry, {record.offset: record.log_ms for record in records}, self._told)
         self.done.touchpoints += len(records)
         self._advance(len(records))
-
-    # -- outputs ------------------------------------------------------------------------------------------------------
-    def _compare(self, claim: Claim, entry: Entry, log_ms: dict[int, int]) -> None:
-        """Hold what was decided against what was sent; acknowledged is what stands there, and all before it."""
-        partition, unsent = claim.slot.partition, self.done.unsent
-        is_old = claim.position <= self._sources.worked.get(partition, 0)
-        for output in entry.outputs:
-            number = claim.number(output)
-            if output.topic == DEAD and self._sources.older is not None:
-                continue  # what was unreadable before retention is in no table, so these cannot be counted
-            place = output.topic, output.partition
-            sent = self._sent.at(place, str(partition), int(number.partition(b":")[2]))
-            if sent is not None:
-                if not _same(output, sent):
-                    raise Fatal(self._difference(output, number, sent))
-                self.done.compared += 1
-            elif self._sources.firsts[place] > 0 and (is_old or self._sent.is_past(place, str(partition))):
-                self._gone(partition, output, log_ms)
-            elif self._sent.is_past(place, str(partition)):
-                raise Fatal(
-                    f"{output.topic} partition {output.partition} does not hold {number.decode()}, but later ones"
-                )
-            else:
-                self.done.unsent += 1
-        if self.done.unsent == unsent and claim.acknowledged == len(claim.stored) - 1:
-            claim.acknowledge()
-
-    def _difference(self, output: Output, number: bytes, sent: Record) -> str:
-        shown = {name: value.decode(errors="replace") for name, value in output.headers if name != "batch"}
-        there = {name: value.decode(errors="replace") for name, value in sent.headers.items() if name != "batch"}
-        if output.topic == CHANGES:
-            here, stood = self._change.decode(output.value), self._change.decode(sent.value)
-            shown |= {name: str(here[name])[:200] for name in here if here[name] != stood[name]}
-            there |= {name: str(stood[name])[:200] for name in here if here[name] != stood[name]}
-        return (
-            f"{output.topic} partition {output.partition} offset {sent.offset} holds {there} of {sent.key.decode()};"
-            f" the rebuilt graph decides {shown} of {output.key.decode()} as {number.decode()}"
-        )
-
-    def _gone(self, partition: int, output: Output, log_ms: dict[int, int]) -> None:
-        """Something that was sent and that retention has taken: ClickHouse says what it was."""
-        self.done.gone += 1
-        if output.topic != RESOLVED:
-            return
-        headers = dict(output.headers)
-        offset = int(headers["src"].split(b".")[2])
-        told = self._told.get((partition, offset))
-        if told is not None and told.n and headers["kind"] == b"event":
-            here = output.key.decode(), int(headers["n"])
-            if here != (told.customer, told.n):
-                raise Fatal(
-                    f"events_raw says that touchpoint {partition}.{offset} is {(told.customer, told.n)}; the rebuilt"
-                    f" graph decides {here}"
-                )
-        self._spool.append(
-            Record(RESOLVED, output.partition, -1, output.key, output.value, headers, log_ms.get(offset, 0))
-        )
 
 
 def _following(found: Mapping[int, tuple[int, Batch]]) -> dict[int, int]:
@@ -288,17 +205,6 @@ def _following(found: Mapping[int, tuple[int, Batch]]) -> dict[int, int]:
     for number in sorted(found):
         by_partition[found[number][0]].append(number)
     return {number: found[after][1].first for numbers in by_partition.values() for number, after in pairwise(numbers)}
-
-
-def _same(output: Output, sent: Record) -> bool:
-    if output.topic == DEAD:
-        return sent.key == output.key  # when it failed, and under which release, is not decided here
-    headers: dict[str, Any] = {name: value for name, value in output.headers if name != "batch"}
-    return (
-        sent.key == output.key
-        and sent.value == output.value
-        and all(sent.headers.get(name) == value for name, value in headers.items())
-    )
 
 
 def _no_read_back(partition: int, first: int, last: int) -> list[Record]:
