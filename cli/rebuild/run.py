@@ -6,6 +6,7 @@ retention has taken passes from identity over profile to rules.
 
 import gc
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from cli.rebuild.checks import Log
 from cli.rebuild.stages import LONGEST_FIRST, STAGES, Stage, Stages, open_target
 from services.chassis.errors import Retriable
+from services.chassis.logs import configure_logs
 
 LOOK_EVERY_S = 0.5
 COLUMNS = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -85,7 +87,7 @@ def _one(stages: Stages, stage: Stage, advance: Callable[[int], object]) -> Done
 
 # -- side by side -----------------------------------------------------------------------------------------------------
 class _Stopped(Retriable):
-    """Another stage has failed, or the command is gone."""
+    """Another stage has failed."""
 
 
 class _Worker:
@@ -93,18 +95,25 @@ class _Worker:
 
     log: Log
     counts: Any
-    parent: int  # process id of the command
 
 
 def _open(log: Log, counts: Any) -> None:
     _spare_the_collector()
-    _Worker.log, _Worker.counts, _Worker.parent = log, counts, os.getppid()
+    configure_logs("rebuild", "error")  # what was warned of then need not be said again
+    _Worker.log, _Worker.counts = log, counts
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """A command that was killed must not leave anybody behind who writes into this Redis."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY_S)
+    os._exit(1)
 
 
 def _work(index: int) -> Done:
     def advance(count: int) -> None:
-        # A command that was killed must not leave anybody behind who writes into this Redis.
-        if _Worker.counts[-1] or os.getppid() != _Worker.parent:
+        if _Worker.counts[-1]:
             raise _Stopped("the rebuild was ended")
         _Worker.counts[index] += count
 

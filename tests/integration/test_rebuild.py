@@ -3,7 +3,10 @@
 The tests are chapters, in order, on one broker, one Valkey and one ClickHouse.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -14,6 +17,7 @@ from services.chassis.errors import Fatal
 from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.rebuild import MARK
 from services.chassis.redis.slots import Slot
+from services.chassis.testing.waiting import wait_for
 from services.chassis.topics import load_topics
 from tests.integration.rebuild_backends import LEFT_OUT, check_nothing_twice, check_rebuilt, deployed
 from tests.integration.rebuild_lab import Lab
@@ -109,6 +113,30 @@ def test_a_difference_ends_it_with_its_place_and_no_service_accepts_what_is_left
     rebuild(fresh=True)
 
     assert differences(before, lab.dump(), LEFT_OUT) == []
+
+
+def test_a_rebuild_that_is_killed_leaves_nobody_behind_who_writes(lab: Lab) -> None:
+    before = lab.dump()
+    lab.lose()
+    command = subprocess.Popen([sys.executable, "-c", "from cli.main import main; main()", "rebuild"])
+    wait_for(lambda: lab.redis.dbsize() > 20, "the stages work", 120)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    command.kill()
+    command.wait()
+    assert len(children) >= 2
+    wait_for(lambda: not any(map(runs, children)), "all of it has ended", 30)
+
+    rebuild(fresh=True)
+
+    assert differences(before, lab.dump(), LEFT_OUT) == []
+
+
+def runs(process_id: str) -> bool:
+    """Whether this process is there and has not ended."""
+    try:
+        return Path("/proc", process_id, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_what_an_interrupted_rebuild_left_is_thrown_away_only_when_told(
