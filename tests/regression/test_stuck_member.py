@@ -11,12 +11,12 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
 from services.chassis.errors import Retriable
-from services.chassis.kafka import client, reader
+from services.chassis.kafka import client, membership, reader
 from services.chassis.testing.fake_kafka import FakeBroker, FakeConsumer
 
 PLACE = ("t", 0)
 SESSION_MS, ROUND_MS = 6_000, 45_000
-PATIENCE_S = 2 * 45 + 6 + reader.PATIENCE_S
+PATIENCE_S = 2 * 45 + 6 + membership.PATIENCE_S
 
 
 class Clock:
@@ -33,10 +33,11 @@ class Member:
     """A reader on a broker that may answer and assign, or not."""
 
     def __init__(self, broker: FakeBroker) -> None:
-        self.broker, self.is_broker_away = broker, False
+        self.broker, self.is_broker_away, self.is_coordinator_lost = broker, False, False
         broker.generation = -1  # nobody is told anything before assign()
         self.consumer = FakeConsumer(broker, self, lambda kind: None, lambda seconds: None)
         self.consumer.list_topics = self.list_topics  # type: ignore[attr-defined]
+        self.consumer.committed = self.committed  # type: ignore[method-assign]
         with patch.object(client, "consumer", lambda *settings: self.consumer):
             self.reader = reader.Reader("", "", SESSION_MS, "", ROUND_MS)
         self.reader.subscribe(["t"], lambda places: self.reader.start({PLACE: 0}), lambda places: None)
@@ -49,11 +50,16 @@ class Member:
             raise KafkaException("away")
         return object()
 
+    def committed(self, parts: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+        if self.is_coordinator_lost:
+            raise KafkaException("timed out")
+        return parts
+
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     made = Clock()
-    with patch.object(reader, "time", made):
+    with patch.object(membership, "time", made):
         yield made
 
 
@@ -69,8 +75,30 @@ def test_a_member_whose_group_never_answers_gives_up_so_that_it_is_started_again
         member.reader.read(1, 0.0)
 
 
+def test_a_member_whose_client_has_lost_the_coordinator_gives_up_at_the_third_look(
+    member: Member, clock: Clock
+) -> None:
+    member.is_coordinator_lost = True
+    clock.now_s += membership.TOLD_AFTER_S + 1
+    for _ in range(membership.SILENT_LOOKS - 1):
+        member.reader.read(1, 0.0)
+        member.reader.read(1, 0.0)  # too soon for another look
+        clock.now_s += membership.LOOK_S + 1
+    with pytest.raises(Retriable, match="lost its coordinator"):
+        member.reader.read(1, 0.0)
+
+
+def test_a_coordinator_that_answers_again_is_waited_for(member: Member, clock: Clock) -> None:
+    clock.now_s += membership.TOLD_AFTER_S + 1
+    for look in range(2 * membership.SILENT_LOOKS):
+        member.is_coordinator_lost = look % membership.SILENT_LOOKS != 0
+        member.reader.read(1, 0.0)
+        clock.now_s += membership.LOOK_S + 1
+    assert "no partitions from the group" in member.reader.error
+
+
 def test_a_member_that_waits_is_not_healthy(member: Member, clock: Clock) -> None:
-    clock.now_s += reader.TOLD_AFTER_S + 1
+    clock.now_s += membership.TOLD_AFTER_S + 1
     member.reader.read(1, 0.0)
     assert "no partitions from the group for 16 s" in member.reader.error
     member.assign()

@@ -1,11 +1,14 @@
 """Kafka clients with the settings the guarantees rest on."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka import KafkaException as KafkaException
 
 from services.chassis.records import Record
+
+OnCommit: TypeAlias = Callable[[KafkaError | None, list[TopicPartition]], None]
 
 # What a consumer that may not reset says when its position is not in the log any more.
 TRUNCATED = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
@@ -39,12 +42,13 @@ def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all:
 
 def consumer(
     bootstrap: str, group: str, session_timeout_ms: int, client_id: str, longest_round_ms: int = 6_000,
-    fetch_wait_ms: int = 500,
+    fetch_wait_ms: int = 500, on_commit: OnCommit | None = None,
 ) -> Consumer:  # fmt: skip
     """A group member whose offsets come from the ledger: no automatic commit, no automatic reset.
 
     The assignment protocol is eager (range): every rebalance claims again, which is what fences former owners.
     longest_round_ms: how long the caller may be busy between two polls before the group gives its partitions away.
+    on_commit: called from within a poll with the broker's answer to a commit.
     fetch_wait_ms: how long the broker may hold an empty fetch; Kafka answers at new data, Tansu at half of it.
     """
     return Consumer(
@@ -53,6 +57,7 @@ def consumer(
             "group.id": group,
             "client.id": client_id,
             "enable.auto.commit": False,
+            "on_commit": on_commit or _ignore,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "partition.assignment.strategy": "range",
@@ -69,6 +74,10 @@ def consumer(
             "socket.nagle.disable": True,
         }
     )
+
+
+def _ignore(error: KafkaError | None, parts: list[TopicPartition]) -> None:
+    pass
 
 
 def to_record(message: Message) -> Record:

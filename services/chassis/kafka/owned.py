@@ -14,7 +14,8 @@ from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.line import Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.reader import Place, Reader
-from services.chassis.kafka.take_over import take_over
+from services.chassis.kafka.take_over import refuse_older, take_over
+from services.chassis.marks import Mark
 from services.chassis.records import Entry
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.ledger import Ledger
@@ -108,32 +109,45 @@ class Owned:
         """Claim every wanted partition that is due, relay what a former owner left, then name all positions anew."""
         now = time.monotonic()
         missing = [place for place in self.wanted - self.lines.keys() if self.not_before_s.get(place, 0.0) <= now]
+        if not missing:
+            return
+        slots = self._slots(missing)
+        try:
+            published = self.reader.committed(list(slots))
+            self.metrics.health.set("kafka", True, f"{len(self.wanted)} partitions assigned")
+        except Retriable as error:
+            self._not_now(missing, "kafka", error)
+            return
+        try:
+            refuse_older(self.ledger, slots, published)
+        except Retriable as error:
+            self._not_now(missing, "redis", error)
+            return
         for place in sorted(missing):
             try:
-                self.lines[place] = self._claim(place)
+                self.lines[place] = self._claim(place, published.get(place))
                 self.metrics.claims.labels(reason).inc()
                 self.metrics.health.set("redis", True)
             except Retriable as error:
-                self.not_before_s[place] = time.monotonic() + BACK_OFF_S
-                self.metrics.health.set("redis", False, str(error))
-                self.metrics.limited.error("partition.claim_failed", place=place, text=str(error))
-        if missing:
-            self.reader.start({p: line.claim.position for p, line in self.lines.items() if not line.is_stopped})
+                self._not_now([place], "redis", error)
+        self.reader.start({p: line.claim.position for p, line in self.lines.items() if not line.is_stopped})
 
-    def _claim(self, place: Place) -> Line:
+    def _slots(self, missing: list[Place]) -> dict[Place, Slot]:
+        """Whose state lies in the slots of these places: with a shared slot, that of all partitions."""
+        places = self.log.firsts if self.shared_slot else missing
+        return {(topic, number): Slot(self.service, number, self.shared_slot) for topic, number in places}
+
+    def _not_now(self, places: list[Place], backend: str, error: Retriable) -> None:
+        for place in places:
+            self.not_before_s[place] = time.monotonic() + BACK_OFF_S
+        self.metrics.health.set(backend, False, str(error))
+        self.metrics.limited.error("partition.claim_failed", places=places, text=str(error))
+
+    def _claim(self, place: Place, published: Mark | None) -> Line:
         topic, partition = place
         slot = Slot(self.service, partition, self.shared_slot)
-        log = self.log
-        claim = take_over(
-            self.ledger,
-            self.reader,
-            slot,
-            topic,
-            log.cluster_id,
-            log.topic_id,
-            log.firsts.get(place, 0),
-            len(log.firsts),
-        )
+        first = self.log.firsts.get(place, 0)
+        claim = take_over(self.ledger, published, slot, topic, self.log.cluster_id, self.log.topic_id, first)
         worker = self.open_worker(claim)
         if claim.unsent:
             fp("before_restore", Retriable)

@@ -4,28 +4,22 @@ Knows places (topic, partition) and Records; no ledger, no batches. What the gro
 within read().
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.kafka import client
+from services.chassis.kafka.membership import Membership
 from services.chassis.marks import Mark
 from services.chassis.records import Record
 
-# Of a question that is asked once in a deployment's life; a broker that is away must not hold up a rebalance for long.
+# Of a question that is asked before every claim; a coordinator that is away must not hold up a rebalance for long.
 ASK_TIMEOUT_S = 5.0
 Place: TypeAlias = tuple[str, int]
 Places = Callable[[list[Place]], None]
-# A member without partitions says so in its health after this; a rebalance usually takes a second or two.
-TOLD_AFTER_S = 15.0
-# Added to two rebalances at their longest before a member that still waits is given up. Lower: a restart for nothing
-# while others are slow. Higher: its partitions lie still for longer.
-PATIENCE_S = 15.0
-ASK_S = 5.0
 
 
 class Reader:
@@ -37,12 +31,13 @@ class Reader:
     ) -> None:  # fmt: skip
         """gather_s: how long read() goes on after the first record, so that fewer rounds read more."""
         self._consumer: Consumer = client.consumer(
-            bootstrap, group, session_timeout_ms, client_id, longest_round_ms, fetch_wait_ms
+            bootstrap, group, session_timeout_ms, client_id, longest_round_ms, fetch_wait_ms, self._on_commit
         )
         self._gather_s = gather_s
         self._starts = 0
-        self._patience_s = (2 * max(session_timeout_ms, longest_round_ms) + session_timeout_ms) / 1000 + PATIENCE_S
-        self._waits_since_s: float | None = None  # for the group to say what is ours
+        self._membership = Membership(self._consumer, session_timeout_ms / 1000, longest_round_ms / 1000)
+        self._topics: list[str] = []
+        self._commit_error = ""
         self.error = ""  # the last complaint of the client, for health; empty when reading works
 
     def subscribe(self, topics: Iterable[str], on_assign: Places, on_revoke: Places) -> None:
@@ -50,19 +45,20 @@ class Reader:
 
         def assigned(consumer: Any, parts: list[TopicPartition]) -> None:
             self.error = ""  # nothing is said of a complaint that is over; on an idle topic no record would either
-            self._waits_since_s = None
+            self._membership.told()
             on_assign([(part.topic, part.partition) for part in parts])
 
         def revoked(consumer: Any, parts: list[TopicPartition]) -> None:
-            self._waits_since_s = time.monotonic()
+            self._membership.waits()
             fp("before_revoke", KafkaException)
             on_revoke([(part.topic, part.partition) for part in parts])
             self._consumer.unassign()
             fp("after_revoke", KafkaException)
 
-        self._waits_since_s = time.monotonic()
+        self._topics = sorted(topics)
+        self._membership.waits()
         fp("before_subscribe", KafkaException)
-        self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+        self._consumer.subscribe(self._topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         fp("after_subscribe", KafkaException)
 
     def start(self, offsets: Mapping[Place, int]) -> None:
@@ -80,8 +76,7 @@ class Reader:
 
         Raises Fatal (see _refuse), and Retriable when the group has forgotten this member for good.
         """
-        if self._waits_since_s is not None:
-            self._look_after(time.monotonic() - self._waits_since_s)
+        self.error = self._membership.complaint(self._topics[0]) or self.error
         fp("before_poll", KafkaException)
         messages = self._consumer.consume(1, timeout_s)
         if messages:
@@ -99,29 +94,6 @@ class Reader:
             record = client.to_record(message)
             found.setdefault((record.topic, record.partition), []).append(record)
         return found
-
-    def _look_after(self, waited_s: float) -> None:
-        """Say that no partitions come; give up when they do not although the broker is there.
-
-        librdkafka can lose the group's coordinator for ever (seen with 2.16 after a broker stood still for 7 s: the
-        poll went on, nobody was asked, for as long as one waited). Only a new client helps, so the process ends and
-        its orchestrator starts it again.
-        """
-        if waited_s > TOLD_AFTER_S:
-            self.error = f"no partitions from the group for {waited_s:.0f} s"
-        if waited_s < self._patience_s:
-            return
-        try:
-            fp("before_ask_broker", KafkaException)
-            self._consumer.list_topics(timeout=ASK_S)
-            fp("after_ask_broker", KafkaException)
-        except KafkaException:  # it is away: that is what there is to wait for
-            self._waits_since_s = time.monotonic()
-            return
-        raise Retriable(
-            f"the group has assigned nothing for {waited_s:.0f} s although the broker answers: the client has lost its"
-            " coordinator. Nothing is lost; a new process joins the group again"
-        )
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -152,7 +124,9 @@ class Reader:
     def committed(self, places: list[Place]) -> dict[Place, Mark]:
         """What the group has last published for places, by whatever process; nothing: not in it. Raises Retriable."""
         try:
+            fp("before_committed", KafkaException)
             found = self._consumer.committed([TopicPartition(*place) for place in places], ASK_TIMEOUT_S)
+            fp("after_committed", KafkaException)
         except KafkaException as error:
             raise Retriable(f"the group's offsets of {places} could not be read: {error}") from error
         if failed := [part.error for part in found if part.error is not None]:
@@ -160,11 +134,11 @@ class Reader:
         return {
             (part.topic, part.partition): Mark.read(part.offset, part.metadata or "")
             for part in found
-            if part.offset > 0
+            if part.offset > 0 or (part.offset == 0 and part.metadata)
         }
 
     def publish(self, marks: Mapping[Place, Mark]) -> str:
-        """Commit marks to the group: for take_over and for dashboards; returns why it failed, empty when it was sent.
+        """Commit marks to the group: for take_over and for dashboards. Returns why this one or the last one failed.
 
         Nobody waits for the broker's answer: a Redis that loses its last milliseconds while this process dies as well
         before the commit has left it is not found out.
@@ -181,7 +155,12 @@ class Reader:
             fp("after_commit", KafkaException)
         except KafkaException as error:
             return str(error)
-        return ""
+        failed, self._commit_error = self._commit_error, ""
+        return failed
+
+    def _on_commit(self, error: KafkaError | None, parts: list[TopicPartition]) -> None:
+        failed = [error, *(part.error for part in parts or ())]
+        self._commit_error = next((str(one) for one in failed if one is not None), "")
 
     def close(self) -> None:
         """Leave the group; blocks until the broker knows or the client gives up."""

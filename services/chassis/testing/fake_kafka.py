@@ -68,6 +68,8 @@ class FakeBroker:
     # Told of every record that has arrived; and what one poll hands out: (places with something, most) → the same.
     on_append: Callable[[Record], None] = lambda record: None
     poll: Callable[[list[Place], int], tuple[list[Place], int]] = lambda places, most: (places, most)
+    # Takes a commit, which nobody waits for, to the broker.
+    commits: Callable[[object, Callable[[], None]], None] = lambda member, arrive: arrive()
     # Whether a member hears at a poll that its partitions have changed; until then it reads on.
     tells: Callable[[], bool] = lambda: True
 
@@ -167,9 +169,15 @@ class FakeConsumer:
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
         """Of no consequence but one: a ledger must not be behind what its group has published."""
-        self._broker.committed.update(
-            {(self._group, part.topic, part.partition): (part.offset, part.metadata or "") for part in offsets}
-        )
+        generation = self._generation
+
+        def arrive() -> None:
+            if generation == self._broker.generation:  # the group refuses those who have not heard of a rebalance
+                self._broker.committed.update(
+                    {(self._group, part.topic, part.partition): (part.offset, part.metadata or "") for part in offsets}
+                )
+
+        self._broker.commits(self._member, arrive)
 
     def committed(self, parts: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
         """The group's last commits; offset -1001 where there is none, as librdkafka says."""

@@ -229,8 +229,11 @@ class FakeRedis:
 
     def execute_command(self, *command: Argument) -> object:
         """Everything goes through here."""
+        life = self.server.life
         if self.hook is not None:
             self.hook("before", command)
+        if self.server.life != life:  # a connection does not outlive the server's process
+            raise redis.ConnectionError("reset")
         answer = self.server.execute(command)
         if self.hook is not None:
             self.hook("after", command)

@@ -90,6 +90,7 @@ def save(world: Interleaving, one: Runner, fault: Fault, random: Random) -> None
 def roll_back(world: Interleaving, one: Runner, fault: Fault, random: Random) -> None:
     """Redis comes back as it was, for everybody; what it had acknowledged since is lost."""
     world.server.restore(world.saved)
+    world.late_requests.clear()
 
 
 def days(world: Interleaving, one: Runner, fault: Fault, random: Random) -> None:

@@ -106,6 +106,7 @@ class Interleaving(Simulation):
     batch_most: int = 4
     skew_most_ms: int = 0
     story: list[str] | None = None
+    late_commits: bool = False  # what a process tells its group takes its time
     calm: bool = False  # whole rounds in turn: how a story is told when the order of small steps does not matter
 
     def __post_init__(self) -> None:
@@ -127,6 +128,7 @@ class Interleaving(Simulation):
         super().__post_init__()
         self.broker.on_append = self._arrived
         self.broker.poll = self._poll
+        self.broker.commits = self._commit
         self.broker.tells = lambda: self.calm or self.random.random() < 0.7
 
     def now_ms(self) -> int:
@@ -222,6 +224,20 @@ class Interleaving(Simulation):
         owner = self.broker.owners.get((record.topic, record.partition))
         if owner is not None:
             cast(Runner, owner).wake_s = 0.0
+
+    def _commit(self, member: object, arrive: Callable[[], None]) -> None:
+        """At once; or on its way for some points, and lost where its process dies before it has left."""
+        if not self.late_commits:
+            arrive()
+            return
+        one = cast(Runner, member)
+        leaves, takes = self.random.choice((0, 0, 1, 3)), self.random.choice((0, 1, 2, 5, 20))
+
+        def leave() -> None:
+            if not one.has_died:
+                self.later(takes, arrive)
+
+        self.later(leaves, leave)
 
     def _poll(self, places: list[Place], most: int) -> tuple[list[Place], int]:
         if len(places) > 1 and not self.calm:

@@ -14,7 +14,8 @@ from services.chassis.kafka.debts import Cause
 from services.chassis.kafka.reader import Place, Reader
 from services.chassis.kafka.relay import Relay
 from services.chassis.kafka.retention import assert_retained
-from services.chassis.kafka.take_over import take_over
+from services.chassis.kafka.take_over import refuse_older, take_over
+from services.chassis.marks import Mark
 from services.chassis.records import unpack_entry
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.ledger import Ledger
@@ -88,19 +89,35 @@ class Ownership:
         """Claim every assigned partition that has no line and whose back-off is over, then read from all positions."""
         now_s = time.monotonic()
         missing = [place for place in self._wanted - self.lines.keys() if self._not_before_s.get(place, 0.0) <= now_s]
+        if not missing:
+            return
+        slots = {(topic, number): Slot(f"{SERVICE}.{topic}", number) for topic, number in missing}
+        try:
+            published = self._reader.committed(missing)
+        except Retriable as error:
+            self._not_now(missing, "kafka", error)
+            return
+        try:
+            refuse_older(self._ledger, slots, published)
+        except Retriable as error:
+            self._not_now(missing, "redis", error)
+            return
         for place in sorted(missing):
             try:
-                self.lines[place] = self._claim(place)
+                self.lines[place] = self._claim(place, slots[place], published.get(place))
                 self._metrics.claims.labels(reason).inc()
                 self._metrics.health.set("redis", True)
             except Retriable as error:
-                self._not_before_s[place] = time.monotonic() + BACK_OFF_S
-                self._metrics.health.set("redis", False, str(error))
-                self._metrics.limited.error("partition.claim_failed", place=place, text=str(error))
-        if missing:
-            self._reader.start({place: line.next_offset for place, line in self.lines.items() if not line.is_stopped})
-            for line in self.lines.values():
-                line.is_paused = False
+                self._not_now([place], "redis", error)
+        self._reader.start({place: line.next_offset for place, line in self.lines.items() if not line.is_stopped})
+        for line in self.lines.values():
+            line.is_paused = False
+
+    def _not_now(self, places: list[Place], backend: str, error: Retriable) -> None:
+        for place in places:
+            self._not_before_s[place] = time.monotonic() + BACK_OFF_S
+        self._metrics.health.set(backend, False, str(error))
+        self._metrics.limited.error("partition.claim_failed", places=places, text=str(error))
 
     def drop(self, place: Place, wait_s: float = BACK_OFF_S, cause: Cause = Cause.FAULT) -> None:
         """Forget a line; it is claimed again after wait_s if it is still assigned."""
@@ -142,12 +159,11 @@ class Ownership:
             self._metrics.forget(*place)
         return line
 
-    def _claim(self, place: Place) -> Line:
+    def _claim(self, place: Place, slot: Slot, published: Mark | None) -> Line:
         topic, partition = place
         cluster_id, topic_id = self._log.cluster_id, self._log.topic_ids[topic]
-        slot = Slot(f"{SERVICE}.{topic}", partition)
         first = self._log.firsts.get(place, 0)
-        claim = take_over(self._ledger, self._reader, slot, topic, cluster_id, topic_id, first, 1)
+        claim = take_over(self._ledger, published, slot, topic, cluster_id, topic_id, first)
         if claim.unsent:
             fp("before_restore", Retriable)
             entries = [unpack_entry(blob) for blob in claim.unsent]

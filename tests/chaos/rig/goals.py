@@ -52,6 +52,8 @@ _KIND_OF_STEP = {
 NOT_LED = {
     "before_ask_broker": "the group would have to give nothing for 15 s although the broker answers",
     "after_ask_broker": "the same",
+    "before_ask_coordinator": "the same",
+    "after_ask_coordinator": "the same",
 }
 # Profile keeps a new version of its thresholds in ClickHouse once in a life.
 _ONCE = {("profile", "before_clickhouse_insert"), ("profile", "after_clickhouse_insert")}

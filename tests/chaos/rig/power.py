@@ -26,6 +26,7 @@ MARKER_DATABASE = 1  # the ledgers are in 0, where nothing foreign may stand
 SCRIPT = b"EVALSHA"
 # How long unanswered requests may take to write something. Longer only costs time on an idle server.
 PATIENCE_S = 1.0
+LOADING_S = 0.05  # between two looks at a server that loads its data
 SETTLED_S = 0.1
 # `everysec` syncs at most once a second: what is written this long after a sync has not been synced.
 UNSYNCED_S = 0.9
@@ -97,7 +98,15 @@ def _synced(victim: Victim) -> int:
     """A size of the growing file that is on disk for certain; all that was answered before the call is within."""
     value = os.urandom(16).hex()
     with redis.Redis.from_url(victim.url, db=MARKER_DATABASE, socket_timeout=10.0) as client:
-        client.set(MARKER_KEY, value)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                client.set(MARKER_KEY, value)
+                break
+            except redis.BusyLoadingError:  # killed a moment ago, by the fault before
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOADING_S)
         local, _ = client.execute_command("WAITAOF", 1, 0, 5_000)
     if local != 1:
         raise RuntimeError(f"{victim.url}: WAITAOF confirmed no sync within 5 s; is the append-only file on?")

@@ -58,7 +58,9 @@ def main() -> int:
         print(f"no configuration has {asked.config!r} in its name; there are: {', '.join(CONFIGURATIONS)}")
         return 2
     if asked.rolled_back:
-        print(dict(after_roll_backs(range(int(first or 1), int(last) + 1))))
+        for late in (False, True):
+            found = after_roll_backs(range(int(first or 1), int(last) + 1), late_commits=late)
+            print("commits on their way for some steps, or lost:" if late else "commits at once:", dict(found))
         return 0
     failures = 0
     for name, figures in campaign(names, int(first or 1), int(last), asked.jobs):

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.property.simulator.configurations import CONFIGURATIONS
 from tests.property.simulator.pipeline import fast
@@ -67,16 +67,19 @@ def campaign(names: Iterable[str], first: int, last: int, jobs: int) -> Iterator
             yield name, figures
 
 
-def after_roll_backs(seeds: Iterable[int]) -> Counter[str]:
+def after_roll_backs(
+    seeds: Iterable[int], configs: tuple[Config, ...] = ROLLED_BACK, late_commits: bool = False
+) -> Counter[str]:
     """How runs end in which Redis, once, comes back as it was some steps earlier, against its contract.
 
     right: nothing that mattered was lost. stopped: a service refuses to go on, and the topics contradict themselves
-    nowhere. Anything else ("stuck", "contradiction", "unequal") would be a loss that nobody is told of.
+    nowhere. Anything else ("stuck", "contradiction", "unequal") would be a loss that nobody is told of. late_commits:
+    what a process tells its group is some steps on its way, or lost with the process.
     """
     found: Counter[str] = Counter()
     with fast():
         for seed in seeds:
-            result = run(plan_of(ROLLED_BACK[seed % 2], seed))
+            result = run(plan_of(replace(configs[seed % len(configs)], late_commits=late_commits), seed))
             kind = result.wrong[0].partition(":")[0] if result.wrong else "right"
             if result.struck["roll_back"]:
                 found[kind if kind in ("right", "stopped", "stuck", "contradiction") else "unequal"] += 1

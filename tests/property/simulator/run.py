@@ -50,7 +50,7 @@ class Run:
         self.world = world = Interleaving(
             services, config.processes, self.server, pipeline.LEDGER[0], timed=(janitor,), seed=plan.seed,
             faults=list(plan.faults), batch_most=config.batch_most, skew_most_ms=config.skew_ms,
-            story=[] if tells else None, calm=plan.calm,
+            story=[] if tells else None, calm=plan.calm, late_commits=config.late_commits,
         )  # fmt: skip
         holder.append(world)
         if config.ages:

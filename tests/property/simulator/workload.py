@@ -37,6 +37,7 @@ class Config:
     skew_ms: int = 0
     sweeps: bool = False  # new thresholds: every customer is looked at
     rolls_back: bool = False
+    late_commits: bool = False
     pure_lua: bool = False  # also claim.lua and apply.lua run in Lua
     points: int = 900  # about how many a run has: where faults are planned
 
