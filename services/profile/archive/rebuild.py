@@ -128,7 +128,7 @@ class Rebuild:
     def _complete(self, place: Place, first: int, upto: int) -> list[Output]:
         """Insert what records first … upto-1 left out in some of their tables; the dead letters that were not sent."""
         topic, partition = place
-        decoded = self._decoders[topic].decode(_once(list(self._read(place, first, upto))))
+        decoded = self._decoders[topic].decode(once(list(self._read(place, first, upto)), self._seen(place, first)[0]))
         for rows in decoded.rows:
             missing = rows
             if rows.table not in _WITHOUT_PLACE:
@@ -170,9 +170,9 @@ class Rebuild:
         return found, log_ms
 
 
-def _once(records: list[Record]) -> list[Record]:
-    """The records without those that were sent again."""
-    last: dict[str, int] = {}
+def once(records: list[Record], seen: dict[str, int]) -> list[Record]:
+    """The records without those that were sent again. `seen`: the last number of every source before them."""
+    last = dict(seen)
     kept = []
     for record in records:
         number = number_of(record)
