@@ -135,6 +135,33 @@ def test_a_table_without_a_window_or_with_a_view_that_has_none_is_found(empty: C
     assert "deliveries_raw does not exist" in found
 
 
+def test_a_table_that_acknowledges_before_it_has_written_is_found(empty: Clickhouse) -> None:
+    migrate(empty, load_migrations(FOLDER))
+    empty.command("ALTER TABLE events_raw MODIFY SETTING fsync_after_insert = 0")
+    empty.command("ALTER TABLE triggers_raw RESET SETTING fsync_part_directory")
+    assert problems(empty) == [
+        "events_raw: fsync_after_insert must be 1, or a power loss takes acknowledged rows away",
+        "triggers_raw: fsync_part_directory must be 1, or a power loss takes acknowledged rows away",
+    ]
+
+
+@pytest.mark.parametrize("table", [*TARGETS, "rfm_thresholds"])
+def test_an_insert_is_on_disk_when_it_is_acknowledged(server: Clickhouse, table: str) -> None:
+    def synced() -> tuple[int, int]:
+        found = server.query_rows("SELECT event, value FROM system.events WHERE event IN ('FileSync', 'DirectorySync')")
+        counts = {row["event"]: row["value"] for row in found}
+        return counts.get("FileSync", 0), counts.get("DirectorySync", 0)
+
+    texts = "SELECT name FROM system.columns WHERE database = {d:String} AND table = {t:String} AND type = 'String'"
+    column = server.query_rows(texts, {"d": server.database, "t": table})[0]["name"]
+    files, folders = synced()
+    server.insert(table, [column], [["x"]], None)
+    after = synced()
+    # The data, its index and its checksums, and the names they stand under; tokens alone are one file.
+    assert after[0] - files >= 3
+    assert after[1] - folders >= 1
+
+
 @pytest.mark.parametrize("table", TARGETS)
 def test_an_insert_repeated_under_its_token_changes_nothing(server: Clickhouse, table: str) -> None:
     columns = server.query_rows(

@@ -1,4 +1,4 @@
-"""Whether ClickHouse's tables are fit for exactly-once inserts: they exist and remember insert tokens."""
+"""Whether ClickHouse's tables are fit for exactly-once inserts: they remember tokens and keep what they acknowledge."""
 
 import re
 import time
@@ -29,6 +29,8 @@ _DUPLICATES = f"""
 SELECT table, toUInt64(sum(copies)) AS copies FROM duplicates_daily WHERE day >= today() - 1 GROUP BY table
 SETTINGS max_execution_time = {DUPLICATES_TIMEOUT_S}
 """
+# Inserts are on disk before they are acknowledged: the position moves on that word, and nobody writes them again.
+ON_DISK = ("fsync_after_insert", "fsync_part_directory")
 _SQL = """
 SELECT name, engine, engine_full, create_table_query, arrayStringConcat(dependencies_table, ', ') AS views
 FROM system.tables WHERE database = {database:String}
@@ -52,7 +54,7 @@ def problems(clickhouse: Asker) -> list[str]:
         if row is None:
             wrong.append(f"table {table} does not exist")
             continue
-        wrong += _window_problem(table, row)
+        wrong += _window_problem(table, row) + _disk_problem(table, row)
         for view in filter(None, row["views"].split(", ")):
             # A materialised view inserts on its own: without a window of its target, a repeated insert doubles there.
             wrong += _view_problems(view.rpartition(".")[2], table, found)
@@ -67,6 +69,13 @@ def _window_problem(table: str, row: Row) -> list[str]:
     if size >= MIN_WINDOW:
         return []
     return [f"{table}: non_replicated_deduplication_window is {size}, must be at least {MIN_WINDOW}"]
+
+
+def _disk_problem(table: str, row: Row) -> list[str]:
+    if row["engine"].startswith("Shared"):
+        return []  # object storage has it; a Replicated engine answers before another replica has fetched the part
+    missing = [name for name in ON_DISK if f"{name} = 1" not in row["engine_full"]]
+    return [f"{table}: {', '.join(missing)} must be 1, or a power loss takes acknowledged rows away"] if missing else []
 
 
 def _view_problems(view: str, table: str, found: dict[str, Row]) -> list[str]:
