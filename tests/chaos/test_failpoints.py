@@ -1,7 +1,7 @@
 """Every failpoint of the catalogue is hit on the running stack, and nothing is lost or doubled by it.
 
-The hit rotates with the seed (TOUCHSTREAM_TEST_FAILPOINT_SEED, printed); `python -m tests.chaos.failpoints` does all
-of them.
+First or second hit: the seed chooses (TOUCHSTREAM_TEST_FAILPOINT_SEED, printed; without it the day).
+`python -m tests.chaos.failpoints` does all, and random ones, which take three times as long.
 """
 
 import os
@@ -12,9 +12,9 @@ import pytest
 
 from services.chassis.failpoints import catalogue
 from tests.chaos.failpoints import run
-from tests.chaos.rig.goals import KILL, NOT_LED, RANDOM, goals_of
+from tests.chaos.rig.goals import KILL, NOT_LED, goals_of
 
-HITS = (1, 2, RANDOM)
+HITS = (1, 2)
 SEED = "TOUCHSTREAM_TEST_FAILPOINT_SEED"
 
 
