@@ -11,6 +11,8 @@ from services.chassis.errors import Fatal
 from tests.property.customer_log.customer_machine import AgeingMachine, CustomerMachine
 from tests.property.customer_log.customer_mutants import MUTANTS
 
+# A minute each on two cores that have nothing else to do.
+pytestmark = pytest.mark.timeout(900)
 CustomerMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 AgeingMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestCustomersAtOneMoment = CustomerMachine.TestCase
