@@ -181,7 +181,7 @@ def test_make_kafka_runs_the_version_and_the_settings_of_the_compose_file() -> N
     assert f"<kafka.version>{kafka['image'].split(':')[1]}</kafka.version>" in pom
     lines = (REPO / "deploy" / "kafka" / "broker.properties").read_text().splitlines()
     properties = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    for name in ("auto.create.topics.enable", "log.message.timestamp.type"):
+    for name in ("auto.create.topics.enable", "log.message.timestamp.type", "offsets.retention.minutes"):
         assert properties[name] == kafka["environment"]["KAFKA_" + name.upper().replace(".", "_")]
 
 
