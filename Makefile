@@ -15,7 +15,7 @@ BROKERS ?= 1
 TIERS := unit property contract conformance regression gates chaos
 # What a new user meets, on the local stack's own broker. All of integration and e2e runs on Apache Kafka.
 LOCAL_TESTS := tests/integration/test_local_stack.py tests/e2e/test_demo.py
-KAFKA_TESTS := tests/integration tests/e2e $(shell grep -l 'mark\.kafka' tests/chaos/test_*.py)
+KAFKA_TESTS = tests/integration tests/e2e $(shell grep -l 'mark\.kafka' tests/chaos/test_*.py)
 CHECKED := services cli deploy tests
 
 .PHONY: help
