@@ -20,6 +20,7 @@ from services.chassis.logs import get_logger, limited
 from services.chassis.records import Output, Record
 from services.chassis.run import Stop
 from services.notify import metrics
+from services.notify.adapters.durable import GROUP
 from services.notify.driver import App
 from services.notify.handler.intake import Incoming
 from services.notify.handler.notifier import Notifier
@@ -27,7 +28,6 @@ from services.notify.process import say_seldom
 from services.notify.settings import NotifySettings
 
 TOPIC = "triggers"
-GROUP = "touchstream-notify"
 WATCH_S = 0.2
 SILENCE_S = 10.0
 # Leaving the group, when the deadline is used up already; a broker that is away must not hold up the stop.

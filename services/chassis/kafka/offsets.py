@@ -161,10 +161,14 @@ def group_offsets(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tup
 
 def group_marks(bootstrap: str, group: str, topics: Iterable[str]) -> dict[tuple[str, int], Mark]:
     """What a consumer group has published; a partition without a commit is left out."""
-    ends = end_offsets(bootstrap, topics)
+    return marks_at(bootstrap, group, end_offsets(bootstrap, topics))
+
+
+def marks_at(bootstrap: str, group: str, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Mark]:
+    """The same of these partitions. Raises Retriable when the broker does not answer within ASK_TIMEOUT_S."""
     probe = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
     try:
-        found = probe.committed([TopicPartition(topic, partition) for topic, partition in ends], timeout=ASK_TIMEOUT_S)
+        found = probe.committed([TopicPartition(topic, number) for topic, number in places], timeout=ASK_TIMEOUT_S)
         return {
             (place.topic, place.partition): Mark.read(place.offset, place.metadata or "")
             for place in found

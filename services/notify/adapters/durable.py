@@ -17,6 +17,8 @@ from services.notify.adapters.store import TAG
 PAUSE_S = 0.5
 TOPICS = ("triggers", "deliveries")
 KEY = f"{TAG}:log"  # names the log that the deliveries in this Redis belong to
+NUMBERED = f"{TAG}:outn:0"  # left behind by a rebase, which takes the log's name away
+GROUP = "touchstream-notify"
 
 
 def wait_for_redis(url: str, is_relaxed: bool, stop: Stop) -> None:
@@ -49,7 +51,7 @@ def _check_log(settings: SharedSettings) -> None:
     # Finished deliveries of a partition that `triggers` has not would wait for ever: nobody owns it.
     assert_partitions(offsets.first_offsets(settings.kafka_bootstrap, TOPICS), settings.partitions)
     assert_retained(offsets.topic_configs(settings.kafka_bootstrap, TOPICS[:1]), settings)
-    _adopt(settings.redis_url, log_name(cluster_id, topic_ids))
+    _adopt(settings, log_name(cluster_id, topic_ids))
 
 
 def log_name(cluster_id: str, topic_ids: Mapping[str, str]) -> str:
@@ -57,11 +59,13 @@ def log_name(cluster_id: str, topic_ids: Mapping[str, str]) -> str:
     return "/".join([cluster_id, *(topic_ids[topic] for topic in TOPICS)])
 
 
-def _adopt(redis_url: str, log: str) -> None:
+def _adopt(settings: SharedSettings, log: str) -> None:
     """Remember the first log for good. The triggers of another Kafka would reach people whom they do not concern."""
     try:
-        with sync_client(redis_url) as client:
+        with sync_client(settings.redis_url) as client:
             fp("before_adopt", RedisError)
+            if not client.exists(KEY, NUMBERED):
+                _refuse_lost(settings)
             found = client.set(KEY, log, nx=True, get=True)
             fp("after_adopt", RedisError)
     except RedisError as error:
@@ -72,3 +76,18 @@ def _adopt(redis_url: str, log: str) -> None:
             f"the deliveries in Redis belong to cluster and topics {known}, this is {log}. Point notify at its own"
             " Kafka, or rebase on purpose after draining (touchstream rebase)."
         )
+
+
+def _refuse_lost(settings: SharedSettings) -> None:
+    """Nothing is known in Redis: either nothing was ever, or deliveries that the group has taken in are gone."""
+    places = [("triggers", number) for number in range(settings.partitions)]
+    for (topic, number), mark in sorted(offsets.marks_at(settings.kafka_bootstrap, GROUP, places).items()):
+        if mark.position > 0:
+            raise Fatal(
+                f"{KEY} does not exist, and group {GROUP} had worked {topic} partition {number} up to offset"
+                f" {mark.position}: Redis has lost its state. Nothing was changed: what was not delivered yet would"
+                " stay so, and records of `deliveries` would get numbers that others have. Bring back the Redis that"
+                " had it (its append-only file, a snapshot that is not older); if it is gone for good, stop all"
+                " services and run `touchstream rebuild`. Is this deployment meant to begin anew, empty its topics"
+                " and delete the consumer groups."
+            )

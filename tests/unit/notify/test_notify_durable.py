@@ -7,6 +7,7 @@ import pytest
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.health import Health
 from services.chassis.kafka import offsets
+from services.chassis.marks import Mark
 from services.chassis.redis import rebuild
 from services.chassis.redis.client import sync_client
 from services.chassis.run import Stop
@@ -28,6 +29,7 @@ class Broker:
     partitions: int = PARTITIONS
     kept: dict[str, str | None] = field(default_factory=lambda: {**KEPT})
     away: int = 0
+    committed: dict[int, int] = field(default_factory=dict)
 
     def log_identity(self, bootstrap: str, topics: object) -> tuple[str, dict[str, str]]:
         if self.away:
@@ -38,6 +40,10 @@ class Broker:
     def first_offsets(self, bootstrap: str, topics: object) -> dict[tuple[str, int], int]:
         return {(topic, partition): 0 for topic in TOPICS for partition in range(self.partitions)}
 
+    def marks_at(self, bootstrap: str, group: str, places: list[tuple[str, int]]) -> dict[tuple[str, int], Mark]:
+        assert group == "touchstream-notify"
+        return {(topic, number): Mark(at) for topic, number in places if (at := self.committed.get(number, -1)) >= 0}
+
     def topic_configs(self, bootstrap: str, topics: object) -> dict[str, dict[str, str | None]]:
         return {"triggers": self.kept}
 
@@ -45,7 +51,7 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     made = Broker()
-    for name in ("log_identity", "first_offsets", "topic_configs"):
+    for name in ("log_identity", "first_offsets", "topic_configs", "marks_at"):
         monkeypatch.setattr(offsets, name, getattr(made, name))
     monkeypatch.setattr(durable, "PAUSE_S", 0.01)
     return made
@@ -70,6 +76,30 @@ def test_another_kafka_is_refused_until_a_rebase(settings: SharedSettings, broke
     broker.cluster = "cluster-2"
     with pytest.raises(Fatal, match=r"belong to cluster and topics cluster-1/.*touchstream rebase"):
         wait_for_log(settings, Health(), Stop())
+    with sync_client(settings.redis_url) as client:
+        renumber(client, PARTITIONS)
+    wait_for_log(settings, Health(), Stop())
+
+
+def test_an_empty_redis_is_refused_when_the_group_has_worked_before(settings: SharedSettings, broker: Broker) -> None:
+    wait_for_log(settings, Health(), Stop())
+    broker.committed = {0: 0, 2: 17}
+    wait_for_log(settings, Health(), Stop())
+    with sync_client(settings.redis_url) as client:
+        client.flushall()
+        with pytest.raises(Fatal, match=r"triggers partition 2 up to offset 17: Redis has lost its state.*rebuild"):
+            wait_for_log(settings, Health(), Stop())
+        assert client.keys() == []  # or the next start would take it for its own
+
+
+def test_a_group_that_has_only_begun_is_no_sign_of_a_loss(settings: SharedSettings, broker: Broker) -> None:
+    broker.committed = {0: 0}
+    wait_for_log(settings, Health(), Stop())
+
+
+def test_a_redis_after_a_rebase_is_not_taken_for_a_lost_one(settings: SharedSettings, broker: Broker) -> None:
+    wait_for_log(settings, Health(), Stop())
+    broker.cluster, broker.committed = "cluster-2", {1: 5}
     with sync_client(settings.redis_url) as client:
         renumber(client, PARTITIONS)
     wait_for_log(settings, Health(), Stop())
