@@ -42,7 +42,6 @@ class Acts:
         self.person, self.random, self._events = person, random, events
         self._orders = 0
 
-    # -- the person's own browser or app ------------------------------------------------------------------------------
     def view(self, at: float, device: Device, is_known: bool = False) -> None:
         """A page, a screen or a product; with the user id once the SDK knows it."""
         product = self.random.choice(PRODUCTS)
@@ -69,7 +68,6 @@ class Acts:
         channel = SHOP if message["type"] == "screen" else WEB
         self._events.append(Planned(channel, at, message, (*self._user(is_known), *_of(device))))
 
-    # -- the shop's systems -------------------------------------------------------------------------------------------
     def identify(self, at: float, device: Device, age_ms: int = 0) -> None:
         """Who uses this device: links it, and with it all that was done on it before."""
         message: Json = {
@@ -145,7 +143,6 @@ class Acts:
         channel = HISTORY if age_ms and at < 0 else SHOP
         self._events.append(Planned(channel, at, message, identifiers, age_ms, order))
 
-    # -- spelling -----------------------------------------------------------------------------------------------------
     def _traits(self) -> Json:
         person, (province, city) = self.person, self.person.region
         traits: Json = {"name": person.name, "language": person.language, "province": province, "city": city}

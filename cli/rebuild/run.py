@@ -85,7 +85,6 @@ def _one(stages: Stages, stage: Stage, advance: Callable[[int], object]) -> Done
     return Done(stage.name, stages.target.log.records(*stage.topics), seconds, cpu_s, found)
 
 
-# -- side by side -----------------------------------------------------------------------------------------------------
 class _Stopped(Retriable):
     """Another stage has failed."""
 

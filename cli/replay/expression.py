@@ -87,7 +87,6 @@ class _Compiler:
         offset = node.col_offset - 1 if node.lineno == 1 else 0
         return ExpressionError(found, expected, offset)
 
-    # -- leaves -------------------------------------------------------------------------------------------------------
     def _name(self, node: ast.Name) -> Typed:
         return self._column(node, (node.id,))
 
@@ -120,7 +119,6 @@ class _Compiler:
             return Typed(Kind.TEXT, lambda row: value, source, literal=value)
         raise self._wrong(node, f"`{source}`", "a number or a text in quotes")
 
-    # -- operators ----------------------------------------------------------------------------------------------------
     def _binop(self, node: ast.BinOp) -> Typed:
         sign = _ARITHMETIC.get(type(node.op))
         if sign is None:

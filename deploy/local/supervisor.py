@@ -55,7 +55,6 @@ class Supervisor:
         """Whether this supervisor holds the state folder (another one's files must not be touched)."""
         return self._lock is not None
 
-    # -- start --------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Lock, end leftovers, start backends, prepare, start services, wait until all are ready. Raises StackError."""
         self._lock = StateLock(self.settings)
@@ -95,7 +94,6 @@ class Supervisor:
         member.state = "running"
         self.say(f"{member.spec.name} is ready")
 
-    # -- run ----------------------------------------------------------------------------------------------------------
     def tick(self) -> None:
         """Look after every process once; returns at once. Raises StackError when a lasting one has ended."""
         now = time.monotonic()
@@ -126,7 +124,6 @@ class Supervisor:
         member.state, member.again_at_s = "restarting", now + member.backoff_s
         member.backoff_s = min(BACKOFF_MAX_S, member.backoff_s * 2)
 
-    # -- stop ---------------------------------------------------------------------------------------------------------
     def stop(self, drain: bool = True) -> bool:
         """End everything in reverse order; True when every event had been worked off before (`drain`) and all ended.
 

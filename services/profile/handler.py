@@ -137,7 +137,6 @@ class ProfileHandler:
         if not log.drain(state, name, batch.context, batch.facts):
             batch.ended[name] = batch.states.pop(name)
 
-    # -- loading ------------------------------------------------------------------------------------------------------
     def _load(self, names: list[str]) -> None:
         """The states a batch works on; apart from the cache, which may be smaller than a batch."""
         self._decoded: dict[tuple[str, int], LogRecord] = {}
@@ -155,7 +154,6 @@ class ProfileHandler:
             state = batch.states[name] = _states.decode(raw) if raw is not None else CustomerState()
         return state
 
-    # -- what comes out -----------------------------------------------------------------------------------------------
     def _decision(self, batch: Batch, now_ms: int) -> Decision:
         decision = Decision(late_deletes=batch.context.taken, outputs=batch.dead)
         outputs, judged, change = decision.outputs, batch.context.judged, self._writer.change

@@ -80,7 +80,6 @@ class Lab:
         self.known: list[str] = []
         self.has_silent = True
 
-    # -- services -----------------------------------------------------------------------------------------------------
     def start(self, profile: Sequence[int] | None = None) -> None:
         """New owners of everything; `profile`: of these partitions of profile only."""
         bootstrap, partitions = self.settings.kafka_bootstrap, self.partitions
@@ -210,7 +209,6 @@ class Lab:
 
         self.loops[name].relay.send = send  # type: ignore[method-assign]
 
-    # -- notify -------------------------------------------------------------------------------------------------------
     def take_in(self) -> None:
         """notify records every trigger there is, and ends before it has sent anything."""
         asyncio.run(self._take_in())
@@ -265,7 +263,6 @@ class Lab:
         outbox, depths = await notifier._store.depths(self.partitions)
         return bool(outbox) or any(depth.deliveries for depth in depths.values())
 
-    # -- Redis --------------------------------------------------------------------------------------------------------
     def dump(self) -> dict[str, Any]:
         """Everything in Redis."""
         return dump(self.redis)
@@ -274,7 +271,6 @@ class Lab:
         """Redis is empty."""
         self.redis.flushall()
 
-    # -- touchpoints --------------------------------------------------------------------------------------------------
     def send(
         self, *identifiers: str, kind: str = "track", name: str = "Visited", event_id: str = "", **fields: Any
     ) -> None:

@@ -64,7 +64,6 @@ class FakeServer:
         """One script, from beginning to end."""
         return self.scripts[text](keys, arguments)
 
-    # -- claim.lua ----------------------------------------------------------------------------------------------------
     def claim(self, keys: list[str], args: list[bytes]) -> object:
         """See claim.lua."""
         if keys[0] not in self.hashes and not args[2]:
@@ -86,7 +85,6 @@ class FakeServer:
         found = [meta[name] for name in ("epoch", "generation", "position", "blob", "tries", "batch")]
         return [b"OK", found, list(self.lists.get(keys[1], [])), waits]
 
-    # -- ledger.lua and apply.lua -------------------------------------------------------------------------------------
     def apply(self, keys: list[str], args: list[bytes]) -> object:
         """See apply.lua."""
         why = self.refused(keys[0], *args[:3])
@@ -149,7 +147,6 @@ class FakeServer:
             raise ResponseError("ledger: a key of another slot")
         return lists
 
-    # -- amend.lua and rebase.lua -------------------------------------------------------------------------------------
     def amend(self, keys: list[str], args: list[bytes]) -> object:
         """See amend.lua."""
         meta = self.hashes.get(keys[0], {})
@@ -175,7 +172,6 @@ class FakeServer:
         meta |= {"blob": b"", "batch": meta["epoch"] + b".0", "tries": b"-1"}
         return b"OK"
 
-    # -- plain commands -----------------------------------------------------------------------------------------------
     def _sadd(self, key: bytes, member: bytes) -> int:
         self.sets.setdefault(to_text(key), set()).add(member)
         return 1

@@ -156,7 +156,6 @@ class Interleaving(Simulation):
         if self.story is not None:
             self.story.append(f"{self.points:5}  {text}")
 
-    # -- the scheduler ------------------------------------------------------------------------------------------------
     def later(self, delay: int, act: Callable[[], None]) -> None:
         """Do something some points from now; at once when nothing else is left to do."""
         self.entries += 1

@@ -104,7 +104,6 @@ class LuaServer(FakeServer):
             engine.server = None
         return _reply(answer)
 
-    # -- commands that only scripts use -------------------------------------------------------------------------------
     def _get(self, key: bytes) -> bytes | None:
         return self.strings.get(to_text(key))
 

@@ -149,7 +149,6 @@ class Simulation:
         """A ledger of a new process, on the common server."""
         return self.ledger_class(self.server, hook)
 
-    # -- time and work ------------------------------------------------------------------------------------------------
     def now_ms(self) -> int:
         """The wall clock."""
         return START_MS + int(self.passed_s * 1000)
@@ -185,7 +184,6 @@ class Simulation:
         owner = self.broker.owners[service.config.topic, partition]
         return next(number for number, process in enumerate(self.processes) if process is owner)
 
-    # -- what goes wrong ----------------------------------------------------------------------------------------------
     def crash(self, number: int, kind: str, countdown: int) -> None:
         """The process dies at one of its next points."""
 
@@ -243,7 +241,6 @@ class Simulation:
         for request in requests:
             self.server.execute(request)
 
-    # -- quiet --------------------------------------------------------------------------------------------------------
     def settle(self, limit: int = 600) -> None:
         """Nothing goes wrong any more: work until everything is worked off. AssertionError when that never happens."""
         self.arrive()

@@ -112,7 +112,6 @@ class Rebuild:
                 claim.stored[:count] = [{}] * count  # counted just now
             self._ledger.apply(claim, _NOTHING, claim.seen, claim.position, 0)
 
-    # -- touchpoints --------------------------------------------------------------------------------------------------
     def _work(self, partition: int, number: int, upto: int) -> None:
         """One batch: what retention has taken first, requests of it by themselves."""
         events: list[Record] = []

@@ -158,7 +158,6 @@ class Rebuild:
             lane.looked[name] = now_ms
             lane.latest[name] = output
 
-    # -- the end ------------------------------------------------------------------------------------------------------
     def _close(self, lane: Lane) -> None:
         self._look_last(lane)
         while lane.position < self._worked.get(lane.partition, 0) and self._input.read(lane):

@@ -66,7 +66,6 @@ class Deployment:
         self._links = Links(told, self.cluster, self.settings.redis_address, ("127.0.0.1", self.house.port))
         self._members: dict[str, Member] = {}
 
-    # -- life ---------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Backends, topics and tables, services; returns when all are ready. Raises AssertionError with a log's end."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,6 @@ class Deployment:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # -- what there is ------------------------------------------------------------------------------------------------
     @property
     def names(self) -> list[str]:
         """Every process: kafka-1 …, redis, clickhouse, ingest-1 …"""
@@ -158,7 +156,6 @@ class Deployment:
         """Exit codes of a service or backend process so far (negative: the signal)."""
         return list(self._members[name].ends)
 
-    # -- faults -------------------------------------------------------------------------------------------------------
     def kill(self, name: str, keep_up: bool = False) -> None:
         """kill -9; it stays down until start_again, or with `keep_up` until tick() brings it back."""
         if name in self.brokers.names:
@@ -209,7 +206,6 @@ class Deployment:
                 member.keep_up, member.again_at_s = True, 0.0
         self.tick()
 
-    # -- looking after ------------------------------------------------------------------------------------------------
     def tick(self) -> None:
         """Look after every process once; call it at least every 100 ms. Returns at once."""
         for member in self._members.values():

@@ -73,7 +73,6 @@ class Lane:
         """Whether the process that runs is an ordinary one."""
         return self._life.kind is None
 
-    # -- a life begins ------------------------------------------------------------------------------------------------
     def ask(self, code: int) -> dict[str, str]:
         """The environment of the next life. `code`: how the last one ended."""
         self._read()
@@ -123,7 +122,6 @@ class Lane:
         if not is_killed and killed:
             self.problems.append(f"{self.name} ended with {code} after {killed} should have killed it")
 
-    # -- while it lives -----------------------------------------------------------------------------------------------
     def look(self, is_ready: Callable[[], bool], send: Callable[[signal.Signals], None]) -> None:
         """Read what it says, provoke what it needs, and end the life when nothing is left for it."""
         self._read()

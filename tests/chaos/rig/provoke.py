@@ -110,7 +110,6 @@ class Provoke:
         except KafkaException:
             pass  # tried again
 
-    # -- what the ledgers say -----------------------------------------------------------------------------------------
     def is_stuck(self, service: str) -> bool:
         """Whether a partition was claimed repeatedly without getting on, so that another death might cost a record."""
         found = self._stuck.setdefault(service, Stuck())

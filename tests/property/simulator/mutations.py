@@ -59,7 +59,6 @@ def attribute(owner: object, name: str, value: object) -> Mutation:
     return lambda: patch.object(owner, name, value)
 
 
-# -- ledger, relay, accept --------------------------------------------------------------------------------------------
 class NeverLooks(FakeLedger):
     """An idle owner does not ask whether it still is the owner."""
 
@@ -113,7 +112,6 @@ def loses_a_record(topic: str, notices: bool = True) -> Iterator[None]:
         yield
 
 
-# -- identity ---------------------------------------------------------------------------------------------------------
 @contextmanager
 def writes_events(change: Callable[[list[Output]], list[Output]]) -> Iterator[None]:
     """Something is done to what identity sends."""
@@ -168,7 +166,6 @@ def names_hand_overs_by_client() -> Iterator[None]:
         yield
 
 
-# -- profile ----------------------------------------------------------------------------------------------------------
 @contextmanager
 def keeps_its_cache() -> Iterator[None]:
     """What a process knew of a partition is believed again when the partition comes back."""
@@ -208,7 +205,6 @@ def anchors_by_client() -> Iterator[None]:
         yield
 
 
-# -- rules ------------------------------------------------------------------------------------------------------------
 @contextmanager
 def rules_never_wait() -> Iterator[None]:
     """A customer whose hand-over is not there yet goes on without it."""

@@ -41,7 +41,6 @@ def test_names_count_all_and_keep_a_few() -> None:
     assert (difference.count, len(difference.examples)) == (9, EXAMPLES)
 
 
-# -- touchpoints ------------------------------------------------------------------------------------------------------
 def touchpoint(value: bytes | None) -> dict[str, Any]:
     """`type source event_id identifier` as a decoded touchpoint."""
     words = (value or b"").decode().split()
@@ -104,7 +103,6 @@ def test_an_event_that_is_resolved_twice_is_named() -> None:
     )
 
 
-# -- profile ----------------------------------------------------------------------------------------------------------
 class Facts:
     """A partition of touchpoints.resolved with three events and a merge's take, all worked by profile."""
 
@@ -169,7 +167,6 @@ def test_a_second_change_and_one_from_nowhere_are_named() -> None:
     }  # fmt: skip
 
 
-# -- ClickHouse -------------------------------------------------------------------------------------------------------
 MINE = [((offset, 0), weighted(offset, 0, 7)) for offset in (1, 2, 4)]
 
 
@@ -194,7 +191,6 @@ def test_rows_are_compared_key_by_key(theirs: list[tuple[int, int, int, int]], f
     assert list(compared(iter(MINE), iter(theirs))) == found
 
 
-# -- customers --------------------------------------------------------------------------------------------------------
 def bought(minor: int = 500) -> CustomerState:
     order = Event("e1", "track", "Order Completed", "shop", "1.0.1", 1_750_000_000_000, "o1", minor, "CNY")
     return CustomerState(2, 3, {"user_id:1": fold(None, order, CONFIG)}, Conclusion({}, "first_purchase", 1))
@@ -236,7 +232,6 @@ def test_numbers_that_profile_has_not_worked_are_named_unless_the_customer_waits
     assert graph_problem(seen(state, 5)) == ""
 
 
-# -- channels and dead letters ----------------------------------------------------------------------------------------
 def test_channels_are_held_against_what_every_ledger_has_sent() -> None:
     found = cut(standing("rules", "profile.changes", 9, base={"triggers/0": 3}), relayed={0: 2})
     log = Log("", found, lambda step: None)
