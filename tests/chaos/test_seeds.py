@@ -14,7 +14,7 @@ from tests.chaos.rig.schedule import load_schedule
 
 SEEDS = "TOUCHSTREAM_TEST_CHAOS_SEEDS"
 # Shape → how many of a run's seeds it gets. Those that take long belong to the campaign.
-SHAPES = {"single": 8, "pairs": 8, "three-brokers": 4}
+SHAPES = {"single": 7, "pairs": 7, "three-brokers": 4, "burst": 1, "merge-storm": 1}
 TIMEOUT_S = 900
 
 
