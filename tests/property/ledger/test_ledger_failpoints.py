@@ -22,7 +22,7 @@ STEPS = [
     f"{moment}_{what}"
     for what in (
         "subscribe", "revoke", "claim", "assign", "restore", "poll", "load", "due", "suspect", "apply", "apply_again",
-        "acquit", "late_delete", "touch", "commit", "discard",
+        "acquit", "late_delete", "touch", "committed", "mark", "commit", "discard",
     )
     for moment in ("before", "after")
 ] + ["after_register", "before_relay", "after_produce", "after_flush", "after_relay"]  # fmt: skip
