@@ -36,7 +36,6 @@ class Member:
         self.broker, self.is_broker_away, self.is_coordinator_lost = broker, False, False
         broker.generation = -1  # nobody is told anything before assign()
         self.consumer = FakeConsumer(broker, self, lambda kind: None, lambda seconds: None)
-        self.consumer.list_topics = self.list_topics  # type: ignore[attr-defined]
         self.consumer.committed = self.committed  # type: ignore[method-assign]
         with patch.object(client, "consumer", lambda *settings: self.consumer):
             self.reader = reader.Reader("", "", SESSION_MS, "", ROUND_MS)
@@ -45,10 +44,9 @@ class Member:
     def assign(self) -> None:
         self.broker.assign({PLACE: self})
 
-    def list_topics(self, timeout: float) -> object:
+    def ask_broker(self, bootstrap: str, timeout_s: float) -> None:
         if self.is_broker_away:
             raise KafkaException("away")
-        return object()
 
     def committed(self, parts: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
         if self.is_coordinator_lost:
@@ -64,8 +62,10 @@ def clock() -> Iterator[Clock]:
 
 
 @pytest.fixture
-def member(clock: Clock) -> Member:
-    return Member(FakeBroker(lambda: 1))
+def member(clock: Clock) -> Iterator[Member]:
+    made = Member(FakeBroker(lambda: 1))
+    with patch.object(client, "ask_broker", made.ask_broker):
+        yield made
 
 
 def test_a_member_whose_group_never_answers_gives_up_so_that_it_is_started_again(member: Member, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from typing import TypeAlias, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka import KafkaException as KafkaException
+from confluent_kafka.admin import AdminClient
 
 from services.chassis.records import Record
 
@@ -74,6 +75,11 @@ def consumer(
             "socket.nagle.disable": True,
         }
     )
+
+
+def ask_broker(bootstrap: str, timeout_s: float) -> None:
+    """Whether a broker answers a new client. Raises KafkaException when none does."""
+    AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=timeout_s)
 
 
 def _ignore(error: KafkaError | None, parts: list[TopicPartition]) -> None:

@@ -6,6 +6,7 @@ starts it again.
 """
 
 import time
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -26,10 +27,15 @@ PATIENCE_S = 15.0
 
 
 class Membership:
-    """Whether the group has said what is ours; longest_rebalance_s: how long it may wait for other members."""
+    """Whether the group has said what is ours; longest_rebalance_s: how long it may wait for other members.
 
-    def __init__(self, consumer: Consumer, session_s: float, longest_rebalance_s: float) -> None:
-        self._consumer = consumer
+    ask_broker: raises KafkaException when nobody answers a client of its own. The stuck one hears no broker at all.
+    """
+
+    def __init__(
+        self, consumer: Consumer, ask_broker: Callable[[float], None], session_s: float, longest_rebalance_s: float
+    ) -> None:
+        self._consumer, self._ask_broker = consumer, ask_broker
         self._patience_s = 2 * max(session_s, longest_rebalance_s) + session_s + PATIENCE_S
         self._since_s: float | None = None
         self._look_s = 0.0
@@ -57,7 +63,7 @@ class Membership:
     def _look(self, topic: str, waited_s: float) -> None:
         try:
             fp("before_ask_broker", KafkaException)
-            self._consumer.list_topics(timeout=ASK_S)
+            self._ask_broker(ASK_S)
             fp("after_ask_broker", KafkaException)
         except KafkaException:  # it is away: that is what there is to wait for
             self.waits()

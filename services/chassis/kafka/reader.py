@@ -35,7 +35,10 @@ class Reader:
         )
         self._gather_s = gather_s
         self._starts = 0
-        self._membership = Membership(self._consumer, session_timeout_ms / 1000, longest_round_ms / 1000)
+        self._membership = Membership(
+            self._consumer, lambda timeout_s: client.ask_broker(bootstrap, timeout_s),
+            session_timeout_ms / 1000, longest_round_ms / 1000,
+        )  # fmt: skip
         self._topics: list[str] = []
         self._commit_error = ""
         self.error = ""  # the last complaint of the client, for health; empty when reading works
