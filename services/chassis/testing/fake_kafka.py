@@ -256,6 +256,9 @@ class FakeClient:
     partitions: int
     TRUNCATED = TRUNCATED
 
+    def ask_broker(self, bootstrap: str, timeout_s: float) -> None:
+        """It is always there."""
+
     def consumer(self, *settings: object) -> FakeConsumer:
         """A member of the group."""
         return FakeConsumer(self.broker, self.member, self.point, self.pass_time, str(settings[1]))
