@@ -37,12 +37,14 @@ class Membership:
     ) -> None:
         self._consumer, self._ask_broker = consumer, ask_broker
         self._patience_s = 2 * max(session_s, longest_rebalance_s) + session_s + PATIENCE_S
+        self._topic = ""
         self._since_s: float | None = None
         self._look_s = 0.0
         self._silent = 0
 
-    def waits(self) -> None:
-        """The group has been joined, or has taken everything away."""
+    def waits(self, topic: str) -> None:
+        """The group has been joined, or has taken everything away; topic: one that is read."""
+        self._topic = topic
         self._since_s = time.monotonic()
         self._look_s = self._since_s + TOLD_AFTER_S
         self._silent = 0
@@ -51,26 +53,26 @@ class Membership:
         """The group has said what is ours."""
         self._since_s = None
 
-    def complaint(self, topic: str) -> str:
+    def complaint(self) -> str:
         """Why nothing can be read although nothing fails; empty while that may be. Raises Retriable: it never ends."""
         if self._since_s is None or (waited_s := time.monotonic() - self._since_s) <= TOLD_AFTER_S:
             return ""
         if time.monotonic() >= self._look_s:
-            self._look(topic, waited_s)
+            self._look(waited_s)
             self._look_s = time.monotonic() + LOOK_S
         return f"no partitions from the group for {waited_s:.0f} s"
 
-    def _look(self, topic: str, waited_s: float) -> None:
+    def _look(self, waited_s: float) -> None:
         try:
             fp("before_ask_broker", KafkaException)
             self._ask_broker(ASK_S)
             fp("after_ask_broker", KafkaException)
         except KafkaException:  # it is away: that is what there is to wait for
-            self.waits()
+            self.waits(self._topic)
             return
         try:
             fp("before_ask_coordinator", KafkaException)
-            self._consumer.committed([TopicPartition(topic, 0)], ASK_S)
+            self._consumer.committed([TopicPartition(self._topic, 0)], ASK_S)
             fp("after_ask_coordinator", KafkaException)
             self._silent = 0
         except KafkaException:

@@ -52,14 +52,14 @@ class Reader:
             on_assign([(part.topic, part.partition) for part in parts])
 
         def revoked(consumer: Any, parts: list[TopicPartition]) -> None:
-            self._membership.waits()
+            self._membership.waits(self._topics[0])
             fp("before_revoke", KafkaException)
             on_revoke([(part.topic, part.partition) for part in parts])
             self._consumer.unassign()
             fp("after_revoke", KafkaException)
 
         self._topics = sorted(topics)
-        self._membership.waits()
+        self._membership.waits(self._topics[0])
         fp("before_subscribe", KafkaException)
         self._consumer.subscribe(self._topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         fp("after_subscribe", KafkaException)
@@ -79,7 +79,7 @@ class Reader:
 
         Raises Fatal (see _refuse), and Retriable when the group has forgotten this member for good.
         """
-        self.error = self._membership.complaint(self._topics[0]) or self.error
+        self.error = self._membership.complaint() or self.error
         fp("before_poll", KafkaException)
         messages = self._consumer.consume(1, timeout_s)
         if messages:
