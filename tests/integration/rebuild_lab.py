@@ -139,12 +139,13 @@ class Lab:
     def work(self, *names: str) -> None:
         """Rounds of these services (default: all, notify too) until they have nothing left to do; then say so."""
         deadline = time.monotonic() + SETTLE_S
+        loops = [self.loops[name] for name in names or ("identity", "profile", "rules")]
         quiet = 0
-        while quiet < 3:
+        while quiet < 3 or self._behind(loops):
             assert time.monotonic() < deadline, f"{names} do not come to rest"
             before = self._stand()
-            for name in names or ("identity", "profile", "rules"):
-                self.loops[name].round()
+            for loop in loops:
+                loop.round()
             if not names and self.archive is not None:
                 self.archive.round()
             quiet = quiet + 1 if self._stand() == before else 0
@@ -162,6 +163,11 @@ class Lab:
         ):
             assert time.monotonic() < deadline, "archive does not come to rest"
             self.archive.round()
+
+    def _behind(self, loops: Sequence[Loop]) -> bool:
+        """Whether the topic of one holds what it has not worked off; a first fetch may take longer than some rounds."""
+        ends = end_offsets(self.settings.kafka_bootstrap, [loop.config.topic for loop in loops])
+        return any(line.claim.position < ends[place] for loop in loops for place, line in loop.owned.lines.items())
 
     def _stand(self) -> list[tuple[object, ...]]:
         """Where everybody stands."""
@@ -200,6 +206,13 @@ class Lab:
             self.archive._ownership._reader.close()
         self.loops, self.archive = {}, None
         self.redis.connection_pool.disconnect()
+
+    def rounds_until(self, name: str, is_reached: Callable[[], bool]) -> None:
+        """Rounds of one service until this is so."""
+        deadline = time.monotonic() + SETTLE_S
+        while not is_reached():
+            assert time.monotonic() < deadline, f"{name} never gets there"
+            self.loops[name].round()
 
     def cut_relay(self, name: str) -> None:
         """From now on nothing that this service decides is sent."""

@@ -75,9 +75,7 @@ def test_what_was_decided_and_never_sent_is_decided_once_more(lab: Lab, service:
     for upstream in SERVICES[: SERVICES.index(service)]:
         lab.work(upstream)
     lab.cut_relay(service)
-    for _ in range(3):
-        lab.loops[service].round()
-    assert unsent(lab, service) > 0
+    lab.rounds_until(service, lambda: unsent(lab, service) > 0)
     lab.stop()
     lab.lose()
 
