@@ -57,6 +57,8 @@ NOT_LED = {
 }
 # Profile keeps a new version of its thresholds in ClickHouse once in a life.
 _ONCE = {("profile", "before_clickhouse_insert"), ("profile", "after_clickhouse_insert")}
+# The group is asked once when it assigns, and a life that nobody disturbs sees one assignment.
+_ONCE_ASSIGNED = {"before_committed", "after_committed"}
 
 
 @dataclass(slots=True)
@@ -116,5 +118,6 @@ def goals_of(hits: Iterable[int], actions: Iterable[str], seed: int, only: str =
 def _goal(service: str, point: Point, hit: int, action: str, random: Random) -> Goal:
     kind = kind_of(service, point)
     counted = hit or random.randint(3, LATEST.get(point.moment, 3))
-    is_once = kind not in (Kind.PLAIN, Kind.COMMAND) or point.moment == "start" or (service, point.step) in _ONCE
+    is_once = kind not in (Kind.PLAIN, Kind.COMMAND) or point.moment == "start"
+    is_once = is_once or point.step in _ONCE_ASSIGNED or (service, point.step) in _ONCE
     return Goal(service, point.step, kind, action, counted, 1 if is_once else counted, counted if is_once else 1)
