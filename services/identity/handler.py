@@ -20,6 +20,7 @@ from services.identity.adapters import SERVICE, Graph
 from services.identity.core import decisions as d
 from services.identity.core.links import POISON, Asked, UnusableError, ask
 from services.identity.core.policy import Policy
+from services.identity.core.reasons import reason_text
 
 RESOLVED, CHANGES = "touchpoints.resolved", "identity.changes"
 Json = dict[str, Any]
@@ -113,7 +114,7 @@ class Writer:
         return {
             "g": act.g, "kind": act.what, "customer_id": uuid_text(act.customer),
             "from_id": uuid_text(act.other) if act.other else "", "nodes": [self.node(node) for node in act.nodes],
-            "reason": act.reason or f"{touchpoint['type']} of {touchpoint['source']}",
+            "reason": reason_text(act.reason, touchpoint),
             "cause": place if act.k < 0 else f"{place}.{act.k}", "event_id": touchpoint["event_id"],
             "source": touchpoint["source"], "occurred_at": touchpoint["occurred_at"],
             "accepted_at": touchpoint["received_at"],

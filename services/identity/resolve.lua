@@ -4,7 +4,7 @@
 --
 -- KEYS: ledger hash, outbox list. ARGV[1..8] as in apply.lua (ARGV[7] unused), then
 --   9 tag of every key here    10 events (binary, below)    11 policy, cmsgpack
--- Event: >I4 rel (offset − position)  B kind ('e'vent, 'u'nlink, 'x' erase, 'p'oison)  B flags (2: public key)  I8 log_ms  c16 message  B count,
+-- Event: >I4 rel (offset − position)  B kind ('e'vent, 'u'nlink, 'x' erase, 'l'ink, 'r'efuse, 'p'oison)  B flags (2: public key)  I8 log_ms  c16 message  B count,
 --        then count identifiers of 17 bytes: kind code, digest. The first is the primary identifier, the event's node.
 -- Keys:  <tag>:i:<identifier>  16-byte customer, or '-' for a tombstone
 --        <tag>:c:<customer>    >I4 n  I8 age  I2 count, identifiers (17 bytes each), edges
@@ -106,6 +106,8 @@ end
 -- 3. decide ---------------------------------------------------------------------------------------------------------
 local out, others, seen_new = {}, {}, {}
 local ident_new, gone, births = {}, {}, {}
+
+local EVENT, UNLINK, LINK, REFUSE, POISON = 101, 117, 108, 114, 112
 
 local function emit(...) others[#others + 1] = {...} end
 
@@ -236,7 +238,8 @@ local function merge(a, b, x, y, e, k)
   gone[l] = true
 end
 
--- Links the identifiers of one touchpoint. Its primary one is no tombstone: that was looked at before.
+-- Links the identifiers of one touchpoint, or those two that a person says are one: that is told whatever comes of it.
+-- The primary one is no tombstone: that was looked at before.
 local function link(e)
   local ids = {}
   for i = 1, e.count do
@@ -254,7 +257,7 @@ local function link(e)
     if not ident[primary] then put(primary, found_customer(primary, false)) end
     fresh[1] = primary
   end
-  local k = 0
+  local k, all_linked = 0, true
   for i = 2, #ids do
     local x, a = ids[i], ident[primary]
     local b = ident[x]
@@ -262,7 +265,8 @@ local function link(e)
       local no = put_refused(x, cust[a])
       if no then
         g = g + 1
-        emit(e.rel, 'C', 'blocked', g, a, '', -1, {x}, no)
+        emit(e.rel, 'C', 'blocked', g, a, '', -1, e.kind == LINK and {primary, x} or {x}, no)
+        all_linked = false
       else
         put(x, a)
         add_edge(cust[a], primary, x, e.rel)
@@ -275,16 +279,26 @@ local function link(e)
       if no then
         g = g + 1
         emit(e.rel, 'C', 'conflict', g, a, b, -1, {primary, x}, no)
+        all_linked = false
       else
         merge(a, b, primary, x, e, k)
         k = k + 1
       end
     end
   end
+  if e.kind == LINK and all_linked then fresh = ids end
   if #fresh > 0 then
     g = g + 1
     emit(e.rel, 'C', 'linked', g, ident[primary], '', -1, fresh, '')
   end
+end
+
+-- Two known identifiers are not one person's, a person says: nothing changes, and it is told.
+local function refuse(e)
+  local c, d = ident[e.ids[1]], ident[e.ids[2]]
+  if not c or not d then return end
+  g = g + 1
+  emit(e.rel, 'C', 'refused', g, c, d, -1, {e.ids[1], e.ids[2]}, '')
 end
 
 local function resolve(e)
@@ -398,11 +412,13 @@ end
 local duplicates, dropped = 0, 0
 for at_event = 1, size do
   local e = events[at_event]
-  if e.kind == 112 then
+  local is_dead = ident[e.ids[1]] == '-'
+  if e.kind == LINK or e.kind == REFUSE then is_dead = is_dead or ident[e.ids[2]] == '-' end
+  if e.kind == POISON then
     emit(e.rel, 'P')
   elseif seen_at[e.message] and seen_at[e.message] > e.log_ms - policy.window_ms then
     duplicates = duplicates + 1
-  elseif e.kind == 101 and ident[e.ids[1]] == '-' then
+  elseif is_dead and (e.kind == EVENT or e.kind == LINK or e.kind == REFUSE) then
     dropped = dropped + 1
   else
     local bucket = floor(e.log_ms / policy.bucket_ms)
@@ -413,7 +429,17 @@ for at_event = 1, size do
     end
     fresh[#fresh + 1] = e.message
     seen_at[e.message] = max(seen_at[e.message] or 0, (bucket + 1) * policy.bucket_ms)
-    if e.kind == 101 then resolve(e) elseif e.kind == 117 then unlink(e) else erase(e) end
+    if e.kind == EVENT then
+      resolve(e)
+    elseif e.kind == UNLINK then
+      unlink(e)
+    elseif e.kind == LINK then
+      link(e)
+    elseif e.kind == REFUSE then
+      refuse(e)
+    else
+      erase(e)
+    end
   end
 end
 

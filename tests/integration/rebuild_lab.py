@@ -343,6 +343,9 @@ class Lab:
             self.raw(one.encode(), b"no touchpoint")
         elif what < 0.97:  # identity can read it, profile cannot
             self.send(user, traits=b"[1]")
+        elif what < 0.99:
+            words = b'{"author": "ann", "reason": "case %d: link of two"}' % dice.randrange(100)
+            self.send(user, visitor, kind=dice.choice(("link", "refuse")), name="By hand", properties=words)
         else:
             self.send(user, f"anonymous_id:{dice.randrange(4_000)}")
 

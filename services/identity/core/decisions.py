@@ -56,7 +56,8 @@ class Erase(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """A change of the graph, the g-th ever: linked, merged, split, erased, conflict, blocked."""
+    """A change of the graph, the g-th ever: linked, merged, split, erased, conflict, blocked,
+    refused."""
 
     rel: int
     what: str

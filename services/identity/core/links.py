@@ -21,10 +21,14 @@ class Request(IntEnum):
     EVENT = ord("e")
     UNLINK = ord("u")
     ERASE = ord("x")
+    LINK = ord("l")
+    REFUSE = ord("r")
     POISON = ord("p")
 
 
-_REQUESTS = {"unlink": Request.UNLINK, "erase": Request.ERASE}
+_REQUESTS = {"unlink": Request.UNLINK, "erase": Request.ERASE, "link": Request.LINK, "refuse": Request.REFUSE}
+# Requests about two identifiers, no more and no less.
+_OF_TWO = frozenset({Request.LINK, Request.REFUSE})
 MAX_IDENTIFIERS = 32
 
 
@@ -74,4 +78,7 @@ def ask(
         )
     message = message_of(source, event_id)
     request = _REQUESTS.get(touchpoint_type, Request.EVENT)
-    return Asked(request, flags, message, list(dict.fromkeys(usable)) if len(usable) > 1 else usable)
+    once = list(dict.fromkeys(usable)) if len(usable) > 1 else usable
+    if request in _OF_TWO and len(once) != 2:
+        raise UnusableError(f"{touchpoint_type} needs two identifiers that may identify a customer, got {len(once)}")
+    return Asked(request, flags, message, once)

@@ -1,7 +1,7 @@
 """Touchpoints that retention has taken, from ClickHouse: events as they were, requests by what they brought about.
 
-events_raw has every field of a touchpoint. An erasure or a split is told by identity_changes_raw: which identifiers,
-not who asked; the graph as it is then says whose links were taken back.
+events_raw has every field of a touchpoint. An erasure, a split, a link by a person is told by identity_changes_raw:
+which identifiers, who asked; the graph as it is then says whose links were taken back.
 """
 
 import struct
@@ -16,6 +16,7 @@ from services.chassis.clickhouse import Clickhouse
 from services.chassis.errors import Fatal
 from services.identity.core.decisions import Batch
 from services.identity.core.links import Asked, Request
+from services.identity.core.reasons import asked_of
 
 ID, EDGE = 17, 12
 _FIELDS = (
@@ -32,9 +33,11 @@ ORDER BY batch, place_offset
 _PLACE = "toUInt32(splitByChar('.', cause)[2]) AS p, toUInt64(splitByChar('.', cause)[3]) AS o"
 _REQUESTS = f"""
 SELECT batch, {_PLACE}, kind, customer_id, from_id, nodes, source, event_id, toUnixTimestamp64Milli(log_at),
-    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at)
+    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at), reason
 FROM identity_changes_raw FINAL
-WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND kind IN ('split', 'erased') ORDER BY g
+WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND (kind IN ('split', 'erased', 'refused')
+    OR kind IN ('linked', 'conflict', 'blocked') AND length(nodes) = 2 AND match(reason, '(^|: )(linked by|link of) '))
+ORDER BY g
 """
 _LINKED = f"""
 SELECT batch, {_PLACE}, nodes FROM identity_changes_raw FINAL
@@ -46,6 +49,7 @@ SELECT batch, p, min(o), max(o) + 1 FROM (
     UNION ALL SELECT batch, {_PLACE} FROM identity_changes_raw
 ) GROUP BY batch, p
 """
+_TYPES = {"erased": "erase", "split": "unlink", "refused": "refuse"}
 
 
 class Told(msgspec.Struct, gc=False):
@@ -107,8 +111,8 @@ class Older:
             Told(
                 *place,
                 {
-                    "type": "erase" if rows[0][3] == "erased" else "unlink", "source": rows[0][7],
-                    "event_id": rows[0][8], "occurred_at": rows[0][10], "received_at": rows[0][11],
+                    "type": _TYPES.get(rows[0][3], "link"), "source": rows[0][7], "event_id": rows[0][8],
+                    "occurred_at": rows[0][10], "received_at": rows[0][11], "asked": asked_of(rows[0][12]),
                 },
                 rows[0][9], rows[0][5] or rows[0][4], 0, tuple(tuple(row[6]) for row in rows),
             )
@@ -119,19 +123,22 @@ class Older:
         return self.clickhouse.stream_rows(sql, {"firsts": self.firsts})
 
 
-def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> tuple[Request, bytes]:
-    """What was asked, and of which identifier (17 bytes). `customer`: the graph's bytes of the one it was asked of.
+def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> tuple[Request, list[bytes]]:
+    """What was asked, and of which identifiers (17 bytes). `customer`: the graph's bytes of the one it was asked of.
 
     An erasure ends the customer whichever of its identifiers is named. A split leaves the identifier that was unlinked
     alone; of several that are, it is the one the others had their links with.
     """
     if told.fields["type"] == "erase":
-        return Request.ERASE, id_of(told.nodes[0][0], codes)
+        return Request.ERASE, [id_of(told.nodes[0][0], codes)]
+    if told.fields["type"] in ("link", "refuse"):
+        request = Request.LINK if told.fields["type"] == "link" else Request.REFUSE
+        return request, [id_of(node, codes) for node in told.nodes[0]]
     alone = [id_of(nodes[0], codes) for nodes in told.nodes if len(nodes) == 1]
     if not alone:
         raise Fatal(f"the split at touchpoints {told.partition}.{told.offset} leaves no identifier alone")
     links = _links(customer or b"")
-    return Request.UNLINK, max(alone, key=lambda one: links.get(one, 0))
+    return Request.UNLINK, [max(alone, key=lambda one: links.get(one, 0))]
 
 
 def _links(raw: bytes) -> dict[bytes, int]:
@@ -151,6 +158,6 @@ def id_of(node: str, codes: Mapping[str, int]) -> bytes:
     return bytes([codes[kind]]) + bytes.fromhex(digest)
 
 
-def asked(request: Request, identifier: bytes, message: bytes) -> Asked:
+def asked(request: Request, identifiers: list[bytes], message: bytes) -> Asked:
     """The request as resolve.lua reads it."""
-    return Asked(request, 0, message, [identifier])
+    return Asked(request, 0, message, identifiers)

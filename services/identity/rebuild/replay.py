@@ -159,8 +159,8 @@ class Rebuild:
 
     def _request(self, told: Told) -> tuple[Asked, Json]:
         raw = self._ledger.client.get(f"{TAG}:c:".encode() + bytes.fromhex(told.customer.replace("-", "")))
-        request, identifier = request_of(told, self._codes, raw if isinstance(raw, bytes) else None)
-        return asked(request, identifier, message_of(told.fields["source"], told.fields["event_id"])), told.fields
+        request, identifiers = request_of(told, self._codes, raw if isinstance(raw, bytes) else None)
+        return asked(request, identifiers, message_of(told.fields["source"], told.fields["event_id"])), told.fields
 
     def _until(self, partition: int, upto: int) -> Iterator[Record]:
         """The next records of the topic before offset `upto`."""

@@ -20,6 +20,8 @@ NAMES = {
     "alias": "Aliased",
     "unlink": "Unlink Requested",
     "erase": "Erase Requested",
+    "link": "Link Requested",
+    "refuse": "Link Refused",
 }
 
 

@@ -163,6 +163,10 @@ class GraphLab:
         touch = self.touches[partition, offset]
         assert output.key.decode() == found["customer_id"]
         reason = found["reason"] if found["kind"] in ("blocked", "conflict") else ""
+        if touch.kind in ("link", "refuse"):
+            guard, _, asked = f": {found['reason']}".rpartition(": ")
+            assert asked == f"{touch.kind} of shop"
+            reason = guard.removeprefix(": ")
         return Change(
             found["kind"], found["g"], found["customer_id"], found["from_id"], k[0] if k else -1,
             tuple(names[x] for x in found["nodes"]), reason, touch,

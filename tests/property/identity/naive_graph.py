@@ -21,7 +21,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Touch:
-    """One touchpoint. kind: event, unlink, erase or poison; place: (partition, offset)."""
+    """One touchpoint. kind: event, unlink, erase, link, refuse or poison; place: (partition, offset)."""
 
     kind: str
     ids: tuple[str, ...]
@@ -95,11 +95,18 @@ class NaiveGraph:
         if any(self._window_end(at_ms) > touch.log_ms for at_ms in self.seen.get(touch.message, ())):
             self.duplicates += 1
             return
-        if touch.kind == "event" and touch.ids[0] in self.tombs:
+        concerned = {"event": touch.ids[:1], "link": touch.ids[:2], "refuse": touch.ids[:2]}.get(touch.kind, ())
+        if any(x in self.tombs for x in concerned):
             self.dropped += 1
             return
         self.seen.setdefault(touch.message, []).append(touch.log_ms)
-        {"event": self._event, "unlink": self._unlink, "erase": self._erase}[touch.kind](touch)
+        {
+            "event": self._event,
+            "unlink": self._unlink,
+            "erase": self._erase,
+            "link": self._link,
+            "refuse": self._refuse,
+        }[touch.kind](touch)
         if self.checks_links:
             self._check_links()
 
@@ -111,6 +118,27 @@ class NaiveGraph:
     # -- events
     def _event(self, touch: Touch) -> None:
         ids = [x for x in touch.ids if x not in self.tombs]
+        fresh, _ = self._link_all(touch, ids)
+        home = self.home[ids[0]]
+        if fresh:
+            self._change("linked", home.id, touch, nodes=tuple(fresh))
+        self._record("event", home, touch)
+
+    def _link(self, touch: Touch) -> None:
+        """A person says that two identifiers are one customer's: nothing of the customer's log, told in any case."""
+        fresh, refused = self._link_all(touch, list(touch.ids[:2]))
+        told = fresh if refused else touch.ids[:2]
+        if told:
+            self._change("linked", self.home[touch.ids[0]].id, touch, nodes=tuple(told))
+
+    def _refuse(self, touch: Touch) -> None:
+        x, y = touch.ids[:2]
+        if x in self.home and y in self.home:
+            self._change("refused", self.home[x].id, touch, self.home[y].id, nodes=(x, y))
+
+    def _link_all(self, touch: Touch, ids: list[str]) -> tuple[list[str], bool]:
+        """The identifiers that are new, and whether a guard left one out."""
+        refused = False
         primary, fresh, k = ids[0], [], 0
         if primary not in self.home:
             homes = [self.home[x] for x in ids[1:] if x in self.home]
@@ -122,7 +150,9 @@ class NaiveGraph:
             if x not in self.home:
                 why = self._refuses([x], mine.ids)
                 if why:
-                    self._change("blocked", mine.id, touch, nodes=(x,), reason=why)
+                    told = (primary, x) if touch.kind == "link" else (x,)
+                    self._change("blocked", mine.id, touch, nodes=told, reason=why)
+                    refused = True
                     continue
                 self._join(x, mine)
                 fresh.append(x)
@@ -130,14 +160,12 @@ class NaiveGraph:
                 why = self._refuses(mine.ids, self.home[x].ids) or self._public_refuses(touch, mine, self.home[x])
                 if why:
                     self._change("conflict", mine.id, touch, self.home[x].id, nodes=(primary, x), reason=why)
+                    refused = True
                     continue
                 self._merge(mine, self.home[x], touch, k)
                 k += 1
             self.links.append((primary, x))
-        home = self.home[primary]
-        if fresh:
-            self._change("linked", home.id, touch, nodes=tuple(fresh))
-        self._record("event", home, touch)
+        return fresh, refused
 
     def _refuses(self, some: list[str], others: list[str]) -> str:
         """Why these identifiers may not become one customer; a side that exceeds a limit alone is not its fault."""

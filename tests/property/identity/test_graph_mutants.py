@@ -16,6 +16,14 @@ from tests.property.identity.test_graph_properties import Story, check_same, con
 MUTANTS = {
     "an erased identifier lives on": ("e.kind == 101 and ident[e.ids[1]] == '-'", "false"),
     "erased ones are linked again": ("if ident[e.ids[i]] ~= '-' then ids[#ids + 1]", "if true then ids[#ids + 1]"),
+    "a person links the erased": ("if e.kind == LINK or e.kind == REFUSE then is_dead =", "if false then is_dead ="),
+    "a person's link counts as an event": (
+        "      link(e)\n    elseif e.kind == REFUSE",
+        "      resolve(e)\n    elseif e.kind == REFUSE",
+    ),
+    "a person's link may go untold": ("if e.kind == LINK and all_linked then fresh = ids end", ""),
+    "a refused link is told as one": ("if e.kind == LINK and all_linked then", "if e.kind == LINK then"),
+    "a refusal links": ("      refuse(e)\n", "      refuse(e)\n      link(e)\n"),
     "customer ids are used again": ("births[id] = birth", "birth = 0"),
     "the younger survives": ("if cust[b].age < cust[a].age", "if cust[b].age > cust[a].age"),
     "no message ids": ("elseif seen_at[e.message] and", "elseif false and"),

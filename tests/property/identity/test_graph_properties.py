@@ -20,7 +20,7 @@ IDS = [
     *(f"anonymous_id:{i}" for i in range(5)),
 ]  # fmt: skip
 identifiers = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True).map(tuple)
-kinds = st.sampled_from(["event"] * 12 + ["unlink"] * 3 + ["erase", "poison"])
+kinds = st.sampled_from(["event"] * 12 + ["unlink"] * 3 + ["erase", "poison", "link", "link", "refuse"])
 # A message id that comes again: the same number; hours that pass before; which partition; a public key.
 drafts = st.tuples(
     kinds, identifiers, st.integers(0, 60), st.sampled_from([0, 0, 0, 1, 3, 13]),
@@ -45,6 +45,8 @@ def stories(draw: st.DrawFn, most: int = 30) -> Story:
     for batch in draw(st.lists(st.lists(drafts, min_size=1, max_size=5), min_size=1, max_size=most)):
         number, touches = batch[0][4], []
         for kind, ids, message, hours, _, is_public in batch:
+            if kind in ("link", "refuse"):
+                ids = (*ids, *(x for x in IDS if x not in ids))[:2]
             now_ms += hours * HOUR_MS + 1
             place = number, offsets[number]
             offsets[number] += 1

@@ -145,7 +145,7 @@ class Run:
 
 def fields_of(draft: Draft, now_ms: int) -> dict[str, Any]:
     """The touchpoint that ingest makes of it."""
-    kind = draft.kind if draft.kind in ("unlink", "erase") else "track"
+    kind = draft.kind if draft.kind in ("unlink", "erase", "link", "refuse") else "track"
     return {
         "event_id": draft.message, "source": "shop", "type": kind,
         "name": draft.name, "identifiers": list(draft.ids), "occurred_at": now_ms - draft.days * DAY_MS,

@@ -23,6 +23,7 @@ class Config:
     link: float = 0.35
     unlink: float = 0.04
     erase: float = 0.02
+    person: float = 0.04  # somebody says that two identifiers are one customer's, or that they are not
     repeat: float = 0.06  # a client sends a message again, to the same partition
     repeat_elsewhere: float = 0.0  # … under another primary identifier
     window_h: int = 10_000
@@ -44,8 +45,8 @@ class Config:
 
 @dataclass(frozen=True)
 class Draft:
-    """One request to ingest, `at` a point, some minutes after the one before. kind: event, unlink, erase, garbage
-    (no touchpoint at all) or unreadable (its traits are no JSON object)."""
+    """One request to ingest, `at` a point, some minutes after the one before. kind: event, unlink, erase, link, refuse,
+    garbage (no touchpoint at all) or unreadable (its traits are no JSON object)."""
 
     kind: str
     ids: tuple[str, ...]
@@ -98,6 +99,9 @@ def _drafts(config: Config, random: Random) -> list[Draft]:
         elif dice > 1 - config.unlink - config.erase:
             kind = "unlink" if dice > 1 - config.unlink else "erase"
             drafts.append(Draft(kind, (random.choice(ids),), f"m{number}", at, minutes))
+        elif dice > 1 - config.unlink - config.erase - config.person:
+            kind = random.choice(("link", "link", "refuse"))
+            drafts.append(Draft(kind, tuple(random.sample(ids, 2)), f"m{number}", at, minutes))
         else:
             drafts.append(_event(config, random, ids, number, at, minutes))
     return drafts

@@ -89,9 +89,9 @@ def identity(kind: str, nodes: list[str], **changes: object) -> dict[str, object
 
 
 def test_links_merges_splits_and_erasures_map_every_node_and_the_rest_maps_none() -> None:
-    kinds = ("linked", "merged", "split", "erased", "conflict", "blocked")
-    changes, mapped = identity_rows([record()] * 6, [identity(kind, [f"n:{kind}", "n:2"]) for kind in kinds])
-    assert len(changes) == 6
+    kinds = ("linked", "merged", "split", "erased", "conflict", "blocked", "refused")
+    changes, mapped = identity_rows([record()] * 7, [identity(kind, [f"n:{kind}", "n:2"]) for kind in kinds])
+    assert len(changes) == 7
     assert [(row["node"], row["moved"], row["customer_id"]) for row in dicts(mapped)][::2] == [
         ("n:linked", 0, "c"), ("n:merged", 1, "c"), ("n:split", 1, "c"), ("n:erased", 1, ""),
     ]  # fmt: skip

@@ -41,6 +41,16 @@ def test_more_identifiers_than_anybody_has_are_left_out() -> None:
     assert len(asked([f"device_id:{i}" for i in range(100)]).identifiers) == MAX_IDENTIFIERS
 
 
+@pytest.mark.parametrize("kind", ["link", "refuse"])
+def test_a_request_about_two_identifiers_names_two(kind: str) -> None:
+    assert asked(["user_id:1", "phone:2"], kind).request is {"link": Request.LINK, "refuse": Request.REFUSE}[kind]
+    for identifiers in (["user_id:1"], ["user_id:1", "user_id:1"], ["user_id:1", "fax:2"], ["user_id:1"] * 2 + ["a:"]):
+        with pytest.raises(UnusableError, match=f"{kind} needs two identifiers that may identify a customer, got 1"):
+            asked(identifiers, kind)
+    with pytest.raises(UnusableError, match="got 3"):
+        asked(["user_id:1", "phone:2", "device_id:3"], kind)
+
+
 @pytest.mark.parametrize(
     ("kind", "request_"), [("track", Request.EVENT), ("alias", Request.EVENT), ("unlink", Request.UNLINK),
                            ("erase", Request.ERASE)]

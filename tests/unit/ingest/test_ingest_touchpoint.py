@@ -306,6 +306,8 @@ def test_a_public_key_is_flagged() -> None:
 
 def test_a_type_beyond_the_keys_rights_is_refused() -> None:
     assert refuse({"type": "erase", "userId": "u1"}) == [("type_not_allowed", "type")]
+    assert refuse({"type": "link", "userId": "u1", "anonymousId": "a1"}) == [("type_not_allowed", "type")]
+    assert refuse({"type": "refuse", "userId": "u1", "anonymousId": "a1"}) == [("type_not_allowed", "type")]
     assert refuse({"type": "extract", "userId": "u1"}) == [("type_unknown", "type")]
 
 
