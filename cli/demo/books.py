@@ -91,8 +91,10 @@ class Books:
         for event in events:
             people.join(event.identifiers)
         accounts = {name: Account(members) for name, members in people.sets().items()}
+        # A refund belongs to the day of its order.
+        ages_ms = {event.order[0]: event.age_ms for event in events if event.order is not None and event.order[1] > 0}
         for event in events:
-            _add(accounts[people.find(event.identifiers[0])], event)
+            _add(accounts[people.find(event.identifiers[0])], event, ages_ms)
         return list(accounts.values())
 
 
@@ -104,11 +106,13 @@ def write_books(batches: Iterable[Batch], answered: Iterable[Refusals]) -> Books
     return books
 
 
-def _add(account: Account, event: Planned) -> None:
+def _add(account: Account, event: Planned, ages_ms: dict[str, int]) -> None:
     account.events += 1
     (account.imported if event.channel == HISTORY else account.live).add(str(event.message.get("event", "")))
-    if event.order is not None and event.age_ms < WINDOW_DAYS * DAY_MS:
-        order_id, minor = event.order
+    if event.order is None:
+        return
+    order_id, minor = event.order
+    if ages_ms.get(order_id, event.age_ms) < WINDOW_DAYS * DAY_MS:
         account.net_minor += minor
         if minor > 0:
             account.orders.add(order_id)

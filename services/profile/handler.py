@@ -151,7 +151,7 @@ class ProfileHandler:
         state = batch.states.get(name)
         if state is None:
             raw = self._loaded[name] if name not in batch.ended else None
-            state = batch.states[name] = _states.decode(raw) if raw is not None else CustomerState()
+            state = batch.states[name] = read_state(raw, name) if raw is not None else CustomerState()
         return state
 
     def _decision(self, batch: Batch, now_ms: int) -> Decision:
@@ -209,6 +209,17 @@ class ProfileHandler:
         if (due_ms or 0) != state.due_ms:
             state.due_ms = due_ms or 0
             decision.due[name] = due_ms
+
+
+def read_state(raw: bytes, customer_id: str) -> CustomerState:
+    """The stored state. Raises Fatal on what another release has written."""
+    try:
+        return _states.decode(raw)
+    except msgspec.ValidationError as error:
+        raise Fatal(
+            f"the state of customer {customer_id} in Redis cannot be read ({error}): another release wrote it. Nothing"
+            " was changed; `touchstream rebuild` makes all states anew, or start that release again"
+        ) from error
 
 
 def is_of_identity(record: Record) -> bool:

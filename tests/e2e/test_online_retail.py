@@ -52,7 +52,7 @@ class Books:
         else:
             is_refund = row["InvoiceNo"].startswith("C")
             assert is_refund == (quantity < 0)
-            name = "Order Refunded" if is_refund else "Order Completed"
+            name = "Order Refunded" if is_refund else "Order Line Completed"
             self.buyers.setdefault(name, set()).add(row["CustomerID"])
             self.invoices.setdefault(name, set()).add(row["InvoiceNo"])
             self.pence[name] += int((abs(quantity) * price * 100).quantize(Decimal(1), ROUND_HALF_UP))
@@ -165,7 +165,7 @@ def test_every_line_is_accounted_for_and_the_totals_are_known(
     assert running_stack.query(f"SELECT count() FROM triggers WHERE {OURS}") == [(0,)]
     if IS_REAL:
         name, lines, buyers, invoices, pence, _ = totals(running_stack)[0]
-        assert (name, lines, buyers, invoices, pence) == ("Order Completed", 397_884, 4_338, 18_532, 891_140_790)
+        assert (name, lines, buyers, invoices, pence) == ("Order Line Completed", 397_884, 4_338, 18_532, 891_140_790)
 
     before = running_stack.query("SELECT customer_id, n FROM customers ORDER BY customer_id")
     again = replay(running_stack, path, "--again")

@@ -6,8 +6,9 @@ from services.ingest.core.identifiers import identifier_text
 from services.ingest.core.money import currency_code, parse_amount, to_minor
 from services.ingest.core.problems import Problem
 
-# The events whose amount counts as money of the customer. All others may carry prices, but nobody paid them.
-AMOUNT_NAMES = frozenset({"Order Completed", "Order Refunded"})
+# The events whose amount counts as money of the customer. All others may carry prices, but nobody paid them. An update
+# states the new total of an order; lines are orders told in parts.
+AMOUNT_NAMES = frozenset({"Order Completed", "Order Line Completed", "Order Updated", "Order Refunded"})
 # `total` is what the customer paid (with tax and shipping) and what a refund gives back; `revenue` is without both.
 # So total comes first: net spend of an order that is refunded in full must be 0.
 AMOUNT_FIELDS = ("total", "revenue", "value", "amount")

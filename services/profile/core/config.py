@@ -12,8 +12,11 @@ import msgspec
 
 from services.profile.core.calendar import Calendar, CalendarError
 
-# What an event means, as bits of `ProfileConfig.kinds`.
+# What an event means, as bits of `ProfileConfig.kinds`. A line is a purchase, too. Updates and cancellations are what
+# the shop does with an order: no interaction.
 PURCHASE, REFUND, LOGIN, REGISTRATION, RESPONSE, INTERACTION = 1, 2, 4, 8, 16, 32
+UPDATE, CANCELLATION, LINE = 64, 128, 256
+ORDERS = PURCHASE | REFUND | UPDATE | CANCELLATION
 
 # Days kept per counter. 35 more than the longest window, so that a clock slightly ahead prunes nothing a window still
 # needs.
@@ -22,6 +25,7 @@ MAX_WINDOW_DAYS = 365
 
 Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
 WindowDays = Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW_DAYS)]
+LifetimeOrDays = Annotated[int, msgspec.Meta(ge=0, le=MAX_WINDOW_DAYS)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Score = Annotated[int, msgspec.Meta(ge=1, le=5)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -33,9 +37,9 @@ class ConfigError(ValueError):
 
 
 class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Lengths in business days, today included."""
+    """Lengths in business days, today included; rfm 0: all time."""
 
-    rfm: WindowDays = 365
+    rfm: LifetimeOrDays = 365
     interactive: WindowDays = 90
 
 
@@ -56,10 +60,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Event names by meaning. `quiet` names are no interaction; every other track, page and screen is one."""
+    """Event names by meaning. Tracks, pages and screens are interactions, except `quiet`, `update`, `cancellation`."""
 
     purchase: tuple[Name, ...] = ("Order Completed",)
+    purchase_line: tuple[Name, ...] = ("Order Line Completed",)
     refund: tuple[Name, ...] = ("Order Refunded",)
+    update: tuple[Name, ...] = ("Order Updated",)
+    cancellation: tuple[Name, ...] = ("Order Cancelled",)
     login: tuple[Name, ...] = ("Logged In", "Signed In")
     registration: tuple[Name, ...] = ("Registered", "Signed Up")
     response: tuple[Name, ...] = (
@@ -89,8 +96,6 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "Email Bounced",
         "Email Marked as Spam",
         "Push Notification Received",
-        "Order Updated",
-        "Order Cancelled",
         "Unsubscribed",
     )
 
@@ -153,7 +158,10 @@ def _kinds(events: Vocabulary) -> dict[str, int]:
     kinds: dict[str, int] = {}
     groups = (
         (events.purchase, PURCHASE | INTERACTION),
+        (events.purchase_line, PURCHASE | LINE | INTERACTION),
         (events.refund, REFUND | INTERACTION),
+        (events.update, UPDATE),
+        (events.cancellation, CANCELLATION),
         (events.login, LOGIN | INTERACTION),
         (events.registration, REGISTRATION | LOGIN | INTERACTION),
         (events.response, RESPONSE | INTERACTION),
@@ -161,11 +169,15 @@ def _kinds(events: Vocabulary) -> dict[str, int]:
     )
     for names, bits in groups:
         for name in names:
+            if kinds.get(name, 0) & ORDERS and bits & ORDERS:
+                raise ConfigError(
+                    f"profile.yaml: events: expected {name!r} under one of purchase, purchase_line, refund, update, "
+                    "cancellation, got both"
+                )
             kinds[name] = kinds.get(name, 0) | bits
-            if kinds[name] & PURCHASE and kinds[name] & REFUND:
-                raise ConfigError(f"profile.yaml: events: expected {name!r} under purchase or refund, got both")
     for name in events.quiet:
-        if name in kinds:
+        # Updates and cancellations are quiet by nature: naming them here, too, is no mistake.
+        if kinds.get(name, 0) not in (0, UPDATE, CANCELLATION):
             raise ConfigError(f"profile.yaml: events.quiet: expected names without another meaning, got {name!r} twice")
-        kinds[name] = 0
+        kinds.setdefault(name, 0)
     return kinds

@@ -1,17 +1,16 @@
 """One event into the part of its node. The same events in any order give the same bytes; duplicates never get here.
 
 Why the bounds keep that promise: a ring forgets by the newest day alone, so what an early event leaves behind and a
-late one never enters is the same; the limits below keep the k smallest names, or the k newest orders, and what was
-once pushed out by k better ones stays out.
+late one never enters is the same; the limits below keep the k smallest names, and what was once pushed out by k better
+ones stays out. Orders have bounds of their own, see `orders`.
 """
 
-from binascii import b2a_base64
 from bisect import bisect_left, insort
-from hashlib import blake2b
 
 from services.profile.core.config import (
     INTERACTION,
     LOGIN,
+    ORDERS,
     PURCHASE,
     REFUND,
     REGISTRATION,
@@ -19,6 +18,7 @@ from services.profile.core.config import (
     RING_DAYS,
     ProfileConfig,
 )
+from services.profile.core.orders import write_order
 from services.profile.core.state import Event, Part, Ring
 from services.profile.core.traits import write_traits
 
@@ -26,13 +26,10 @@ from services.profile.core.traits import write_traits
 # customers lose counters. Higher: one such state slows the batch it is in (decoding costs about 20 ns an entry).
 MAX_NAMES = 200
 MAX_IDENTIFIERS = 50
-MAX_ORDERS = 1_000
 # Shares the counts of the names beyond MAX_NAMES.
 OTHER_NAMES = ""
 
 _ACTIVE_TYPES = frozenset(("track", "page", "screen"))
-# Longer order ids are kept as a digest of 64 bits: one customer's orders do not collide, and state stays small.
-_PLAIN_ORDER_ID_LENGTH = 12
 
 
 def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
@@ -81,14 +78,6 @@ def has_seen(part: Part, name: str) -> bool:
     return name in part.counters or OTHER_NAMES in part.counters
 
 
-def order_key(order_id: str, event_id: str) -> str:
-    """What makes two purchases one: the order id, or without one the event itself; at most 12 characters."""
-    if order_id and len(order_id) <= _PLAIN_ORDER_ID_LENGTH:
-        return order_id
-    sign, text = ("#", order_id) if order_id else ("@", event_id)
-    return sign + b2a_base64(blake2b(text.encode(), digest_size=8).digest(), newline=False)[:11].decode()
-
-
 def _fold_meaning(
     part: Part, event: Event, kind: int, clock: tuple[int, str], ring_day: int | None, config: ProfileConfig
 ) -> None:
@@ -99,50 +88,21 @@ def _fold_meaning(
         part.registered = clock
     if kind & RESPONSE and (part.response is None or clock > part.response):
         part.response = clock
+    if not kind & ORDERS:
+        return
     if kind & PURCHASE:
-        _fold_purchase(part, event, clock, ring_day)
-    if kind & (PURCHASE | REFUND) and event.amount_minor:
+        if part.purchase is None or clock > part.purchase:
+            part.purchase = clock
+        if part.first_purchase is None or clock < part.first_purchase:
+            part.first_purchase = clock
+    if event.order_id or kind & PURCHASE:
+        part.book = write_order(part.book, event, kind, config)
+    elif kind & REFUND and event.amount_minor:
         currency = event.currency or config.currency
         ring = part.money.get(currency)
         if ring is None:
             ring = part.money[currency] = Ring()
-        amount = event.amount_minor if kind & PURCHASE else -event.amount_minor
-        _add(ring, ring_day or 0, amount, ring_day is not None)
-
-
-def _fold_purchase(part: Part, event: Event, clock: tuple[int, str], ring_day: int | None) -> None:
-    if part.purchase is None or clock > part.purchase:
-        part.purchase = clock
-    if part.first_purchase is None or clock < part.first_purchase:
-        part.first_purchase = clock
-    key = order_key(event.order_id, event.event_id)
-    if not part.order_low or key < part.order_low:
-        part.order_low = key
-    if key > part.order_high:
-        part.order_high = key
-    if ring_day is None:
-        return
-    orders = part.orders
-    # The latest day, not the first: of an order's events the ring then forgets the same ones in any order of arrival.
-    known = orders.get(key)
-    if known is not None:
-        if ring_day <= known:
-            return
-        _take_order(part, key)
-    orders[key] = ring_day
-    _add(part.order_days, ring_day, 1, True)
-    if len(orders) > MAX_ORDERS:
-        _take_order(part, min(orders, key=lambda k: (orders[k], k)))
-
-
-def _take_order(part: Part, key: str) -> None:
-    """Remove an order from the ring and from the count of its day."""
-    ring = part.order_days
-    index = bisect_left(ring.days, part.orders.pop(key))
-    ring.total -= 1
-    ring.values[index] -= 1
-    if not ring.values[index]:
-        del ring.days[index], ring.values[index]
+        _add(ring, ring_day or 0, -event.amount_minor, ring_day is not None)
 
 
 def _counter(part: Part, name: str) -> Ring:
@@ -191,15 +151,9 @@ def _prune(part: Part, before: int) -> None:
         for ring in rings.values():
             if ring.days and ring.days[0] <= before:
                 _cut(ring, before)
-    ring = part.order_days
-    if ring.days and ring.days[0] <= before:
-        ring.total -= _cut(ring, before)
-        part.orders = {key: day for key, day in part.orders.items() if day > before}
 
 
-def _cut(ring: Ring, before: int) -> int:
-    """Drop the days up to and including `before`; their sum."""
+def _cut(ring: Ring, before: int) -> None:
+    """Drop the days up to and including `before`."""
     index = bisect_left(ring.days, before + 1)
-    dropped = sum(ring.values[:index])
     del ring.days[:index], ring.values[:index]
-    return dropped

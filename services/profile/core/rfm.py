@@ -99,7 +99,7 @@ def _four(cuts: list[int]) -> tuple[int, int, int, int]:
 
 
 def _window_day(view: View, window: int) -> int:
-    """The day on which the oldest order or money leaves the window."""
+    """The day on which the oldest order or money leaves the window; nothing leaves all time."""
     orders, money = view.oldest_order_day, view.oldest_money_day
     if orders is None:
         return NEVER if money is None else money + window

@@ -61,14 +61,39 @@ class Write(msgspec.Struct, array_like=True):
     fields: dict[str, Json]
 
 
+# Currency → order key → (ms, minor units) of the last word on it.
+Last: TypeAlias = dict[str, dict[str, tuple[int, int]]]
+# Currency → order key → flat pairs [ms, minor units, …], ascending by ms.
+Sums: TypeAlias = dict[str, dict[str, list[int]]]
+
+
+class Book(msgspec.Struct, array_like=True, dict=True):
+    """What the events of a node say about its orders. `orders` is the only writer, `settle` says what it comes to.
+
+    bought      the last purchase of each order that names an amount in that currency; under "" the last without one
+    refunds, lines  sums per moment
+    updated     the last new total of each order in that currency
+    cancelled   order key → last cancellation, ms
+    cancel      the last cancellation of any order
+    horizon     (ms, order key): what is not above it is forgotten; None: nothing is
+    """
+
+    bought: Last = {}
+    refunds: Sums = {}
+    lines: Sums = {}
+    updated: Last = {}
+    cancelled: dict[str, int] = {}
+    cancel: Clock | None = None
+    horizon: tuple[int, str] | None = None
+
+
 class Part(msgspec.Struct, array_like=True):
     """The fold of one node's events; flat in their number. `fold` is the only writer.
 
+    purchase, first_purchase  the last and the first purchase event of any order, cancelled or not
+    book          its orders; None before the first
+    money         currency → what refunds without an order take away, per day
     counters      event name → count per day; names beyond the limit share the name "" (see fold)
-    money         currency → net spend per day (purchases minus refunds)
-    orders        order key → latest business day an event named it, within the ring; at most MAX_ORDERS newest
-    order_days    how many of them per day
-    order_low/high  smallest and largest order key ever seen: equal means exactly one purchase in a lifetime
     writes        trait fields grouped by the event that won them, ascending by (ms, event id, source)
     identifiers   masked identifiers seen with this node, sorted
     """
@@ -83,10 +108,7 @@ class Part(msgspec.Struct, array_like=True):
     login: Clock | None = None
     registered: Clock | None = None
     response: Clock | None = None
-    order_low: str = ""
-    order_high: str = ""
-    orders: dict[str, int] = {}
-    order_days: Ring = msgspec.field(default_factory=Ring)
+    book: Book | None = None
     money: dict[str, Ring] = {}
     counters: dict[str, Ring] = {}
     writes: list[Write] = []

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from services.profile.core.config import INTERACTION, ProfileConfig
 from services.profile.core.fold import kind_of
+from services.profile.core.purchases import purchases_of
 from services.profile.core.state import Clock, Event, Part, View
-from services.profile.core.windows import engaged_in, money_in, orders_in
+from services.profile.core.windows import engaged_in
 
 
 def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
@@ -34,18 +35,7 @@ def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
     shown = active or first
     today = config.calendar.day(now_ms)
     day = config.calendar.day
-    window = config.windows.rfm
-    money = money_in(held, today - window, config.currency)
-    if purchase is None or first_purchase is None:
-        purchase_day = first_purchase_day = oldest_order_day = None
-        frequency = loyal_until_day = 0
-    else:
-        purchase_day, first_purchase_day = day(purchase[0]), day(first_purchase[0])
-        enough = config.limits.loyal_purchases
-        frequency, oldest_order_day, loyal_from_day = orders_in(held, today - window, enough)
-        loyal_until_day = min(purchase_day + config.limits.loyal_days + 1, loyal_from_day + window)
-        if not loyal_from_day or loyal_until_day <= today:
-            loyal_until_day = 0
+    orders = purchases_of(held, purchase, first_purchase, today, config)
     engaged, engaged_until_day = engaged_in(held, today, config)
     return View(
         held,
@@ -64,17 +54,17 @@ def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
         churn[1],
         None if lapse is None else day(lapse[0]),
         "" if lapse is None else lapse[1],
-        purchase_day,
-        "" if purchase is None else purchase[1],
-        first_purchase_day,
+        orders.purchase_day,
+        orders.purchase_place,
+        orders.first_purchase_day,
         None if registered is None else day(registered[0]),
-        one.order_low != one.order_high,
-        frequency,
-        oldest_order_day,
-        loyal_until_day,
-        money[0],
-        money[1],
-        money[2],
+        orders.has_repeated,
+        orders.frequency,
+        orders.oldest_order_day,
+        orders.loyal_until_day,
+        orders.currency,
+        orders.net_minor,
+        orders.oldest_money_day,
         engaged,
         engaged_until_day,
     )
@@ -119,7 +109,6 @@ def _merge_clocks(parts: tuple[Part, ...]) -> Part:
     """A part with the merged clocks and counts; its rings stay empty."""
     first, last_ms, events = parts[0].first, parts[0].last_ms, 0
     interaction = purchase = first_purchase = login = registered = response = None
-    low = high = ""
     for part in parts:
         events += part.events
         if part.first < first:
@@ -145,8 +134,4 @@ def _merge_clocks(parts: tuple[Part, ...]) -> Part:
             clock = part.first_purchase
             if clock is not None and (first_purchase is None or clock < first_purchase):
                 first_purchase = clock
-            low = part.order_low if not low else min(low, part.order_low)
-            high = max(high, part.order_high)
-    return Part(
-        first, 0, last_ms, events, interaction, purchase, first_purchase, login, registered, response, low, high
-    )
+    return Part(first, 0, last_ms, events, interaction, purchase, first_purchase, login, registered, response)

@@ -3,42 +3,43 @@
 from bisect import bisect_right
 
 from services.profile.core.config import ProfileConfig
+from services.profile.core.settle import Settled
 from services.profile.core.state import Part, Ring
 
+# The day after which everything is.
+ALL_TIME = -(1 << 40)
 
-def orders_in(parts: tuple[Part, ...], after: int, enough: int) -> tuple[int, int | None, int]:
-    """(distinct orders later than day `after`, the first day of them, the day of the `enough`-th newest or 0)."""
-    if len(parts) == 1:
-        ring = parts[0].order_days
+
+def orders_in(found: list[Settled], after: int, enough: int) -> tuple[int, int | None, int]:
+    """(purchases later than day `after`, the first day of them, the day of the `enough`-th newest or 0)."""
+    if len(found) == 1:
+        ring = found[0].orders
         count, first_day = _net(ring, after)
         return count, first_day, 0 if count < enough else _day_of(ring, enough)
-    bought = [part for part in parts if part.orders]
-    rings = [part.order_days for part in bought]
-    if _share_orders(bought):
-        rings = [_distinct_orders(bought)]
     count, first_day = 0, None
-    for ring in rings:
-        net, day = _net(ring, after)
+    for one in found:
+        net, day = _net(one.orders, after)
         if day is not None:
             count += net
             first_day = day if first_day is None or day < first_day else first_day
-    return count, first_day, 0 if count < enough else _day_of_many(rings, enough)
+    return count, first_day, 0 if count < enough else _day_of_many([one.orders for one in found], enough)
 
 
-def money_in(parts: tuple[Part, ...], after: int, main: str) -> tuple[str, int, int | None]:
+def money_in(parts: tuple[Part, ...], found: list[Settled], after: int, main: str) -> tuple[str, int, int | None]:
     """(currency, net spend later than day `after`, first day of it in any currency).
 
     Several currencies: the main one if it is among them, else the one with the largest net spend; nothing is converted.
     """
-    if len(parts) == 1 and len(parts[0].money) == 1:
-        for currency, ring in parts[0].money.items():
+    if len(parts) == 1 and not parts[0].money and found and len(found[0].money) == 1:
+        for currency, ring in found[0].money.items():
             return (currency, *_net(ring, after))
     sums: dict[str, int] = {}
     past: dict[str, int] = {}
     oldest: int | None = None
-    for part in parts:
-        for currency, ring in part.money.items():
-            net, day = _net(ring, after)
+    for rings in (*[one.money for one in found], *[part.money for part in parts]):
+        for currency, ring in rings.items():
+            # Of all time: a part's ring forgets days, not their sum.
+            net, day = (ring.total, after) if after == ALL_TIME else _net(ring, after)
             if day is None:
                 past[currency] = 0
             else:
@@ -106,27 +107,3 @@ def _day_of_many(rings: list[Ring], place: int) -> int:
         place -= entries[index][1]
         index -= 1
     return entries[index][0]
-
-
-def _share_orders(parts: list[Part]) -> bool:
-    """True when some order is known to two parts."""
-    for i in range(1, len(parts)):
-        keys = parts[i].orders.keys()
-        for other in parts[:i]:
-            if not keys.isdisjoint(other.orders.keys()):
-                return True
-    return False
-
-
-def _distinct_orders(parts: list[Part]) -> Ring:
-    """Distinct orders per day over several parts; an order that two parts know counts on its latest day."""
-    orders: dict[str, int] = {}
-    for part in parts:
-        for key, day in part.orders.items():
-            if day > orders.get(key, day - 1):
-                orders[key] = day
-    sums: dict[int, int] = {}
-    for day in orders.values():
-        sums[day] = sums.get(day, 0) + 1
-    days = sorted(sums)
-    return Ring(len(orders), days, [sums[day] for day in days])

@@ -25,14 +25,18 @@ RESPONSES = {
     "Coupon Applied",
     "Campaign Attended",
 }
-QUIET = {"Message Sent", "Order Cancelled"}
+QUIET = {"Message Sent", "Order Cancelled", "Order Updated"}
+PURCHASES = {"Order Completed", "Order Line Completed"}
 # Purchases, service and social interactions often enough that the rarer tags and stages come up.
 NAMES = (
     *("Order Completed",) * 4,
     *("Page Viewed",) * 2,
     *("Service Ticket Opened", "Content Shared") * 3,
     *("Order Refunded", "Logged In", "Registered", "Message Opened", "Message Sent", "Identified"),
+    *("Order Cancelled", "Order Updated", "Order Line Completed"),
 )
+# For the tests of orders alone.
+ORDER_NAMES = ("Order Completed", "Order Refunded") * 3 + ("Order Cancelled", "Order Updated", "Order Line Completed")
 MONEY = [
     (order_id, amount_minor, currency)
     for order_id in ("", "", "", "A", "B", "an order id that is long")
@@ -46,7 +50,7 @@ CALM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 @st.composite
-def event_lists(draw, max_size=25, max_days=500, min_size=1, is_edgy=True):
+def event_lists(draw, max_size=25, max_days=500, min_size=1, is_edgy=True, names=NAMES, money=MONEY):
     """Events of one customer over some 500 days, ids and places unique, moments often equal, orders often shared."""
     count = draw(st.integers(min_size, max_size))
     day = st.integers(0, max_days)
@@ -57,8 +61,8 @@ def event_lists(draw, max_size=25, max_days=500, min_size=1, is_edgy=True):
     hours = st.sampled_from(draw(st.sampled_from([[0], [0, 1], [0, 20_000_000, 60_000_000]])))
     events = []
     for number in range(count):
-        name = draw(st.sampled_from(NAMES))
-        order_id, amount_minor, currency = draw(st.sampled_from(MONEY)) if name.startswith("Order") else ("", 0, "")
+        name = draw(st.sampled_from(names))
+        order_id, amount_minor, currency = draw(st.sampled_from(money)) if name.startswith("Order") else ("", 0, "")
         events.append(
             Event(
                 event_id=f"e{number}",
@@ -94,31 +98,27 @@ def naive_view(events: list[Event], now_ms: int, config: ProfileConfig = CONFIG)
 
     today = day(now_ms)
     tracked = [e for e in events if e.type == "track"]
-    buys = [e for e in tracked if e.name == "Order Completed"]
-    money = [e for e in tracked if e.name in ("Order Completed", "Order Refunded") and e.amount_minor]
     active = latest([e for e in tracked if e.name not in QUIET])
-    lapse = latest([e for e in tracked if e.name in ("Logged In", "Registered", "Order Completed")])
+    lapse = latest([e for e in tracked if e.name in {"Logged In", "Registered"} | PURCHASES])
     response = latest([e for e in tracked if e.name in RESPONSES])
     first = min((e.occurred_at, e.place) for e in events)
     churn = max([c for c in (lapse or active, response) if c] or [first])
     registered = [e.occurred_at for e in tracked if e.name == "Registered"]
-    in_window = [e for e in buys if day(e.occurred_at) > today - 365]
-    order_days: dict[str, int] = {}
-    for e in in_window:
-        key = e.order_id or "event " + e.event_id
-        order_days[key] = max(order_days.get(key, -(10**9)), day(e.occurred_at))
-    in_money = [e for e in money if day(e.occurred_at) > today - 365]
+    orders = naive_orders(tracked)
+    order_days = [day(at) for at, _ in orders.values()]
+    in_window = [one for one in order_days if one > today - 365]
+    movements = naive_money(tracked, orders)
+    in_money = [one for one in movements if day(one[0]) > today - 365]
     sums: dict[str, int] = {}
-    for e in in_money or money:
-        sign = 1 if e.name == "Order Completed" else -1
-        sums[e.currency] = sums.get(e.currency, 0) + (sign * e.amount_minor if in_money else 0)
+    for _, currency, minor in in_money or movements:
+        sums[currency] = sums.get(currency, 0) + (minor if in_money else 0)
     currency = "CNY" if "CNY" in sums else min(sums, key=lambda c: (-sums[c], c), default="")
     engaged = [e for e in tracked if e.name in config.engaged and day(e.occurred_at) > today - 90]
     shown = active or first
-    buy_days, engaged_days = sorted(order_days.values()), sorted(day(e.occurred_at) for e in engaged)
+    buy_days, engaged_days = sorted(in_window), sorted(day(e.occurred_at) for e in engaged)
     loyal_until = 0
     if len(buy_days) >= 4:
-        loyal_until = min(max(day(e.occurred_at) for e in buys) + 91, buy_days[-4] + 365)
+        loyal_until = min(buy_days[-1] + 91, buy_days[-4] + 365)
     return {
         "events": len(events),
         "first_ms": first[0],
@@ -132,16 +132,57 @@ def naive_view(events: list[Event], now_ms: int, config: ProfileConfig = CONFIG)
         "churn_place": churn[1],
         "lapse_day": day(lapse[0]) if lapse else None,
         "lapse_place": lapse[1] if lapse else "",
-        "purchase_day": max((day(e.occurred_at) for e in buys), default=None),
-        "first_purchase_day": min((day(e.occurred_at) for e in buys), default=None),
+        "purchase_day": max(order_days, default=None),
+        "first_purchase_day": min(order_days, default=None),
         "registered_day": day(min(registered)) if registered else None,
-        "has_repeated": len({e.order_id or "event " + e.event_id for e in buys}) > 1,
-        "frequency": len(order_days),
-        "oldest_order_day": min(order_days.values(), default=None),
+        "has_repeated": len(orders) > 1,
+        "frequency": len(in_window),
+        "oldest_order_day": min(in_window, default=None),
         "currency": currency,
         "net_minor": sums.get(currency, 0),
-        "oldest_money_day": min((day(e.occurred_at) for e in in_money), default=None),
+        "oldest_money_day": min((day(at) for at, _, _ in in_money), default=None),
         "engaged": len(engaged),
         "engaged_until_day": engaged_days[-6] + 90 if len(engaged_days) > 5 else 0,
         "loyal_until_day": loyal_until if loyal_until > today else 0,
     }
+
+
+def naive_orders(tracked: list[Event]) -> dict[str, tuple[int, list[tuple[str, int]]]]:
+    """Orders that are purchases: moment of the last purchase event, and (currency, what is left of it)."""
+    cancelled = {e.order_id for e in tracked if e.name == "Order Cancelled" and e.order_id}
+    orders = {}
+    for key in {order_name(e) for e in tracked if e.name in PURCHASES} - cancelled:
+        mine = [e for e in tracked if order_name(e) == key]
+        stated = [
+            (e.occurred_at, e.amount_minor, e.currency)
+            for e in mine
+            if e.name in ("Order Completed", "Order Updated") and e.currency
+        ]
+        if stated:
+            _, minor, currency = max(stated)
+            costs = {currency: minor}
+        else:
+            costs = {}
+            for e in mine:
+                if e.name == "Order Line Completed" and e.currency:
+                    costs[e.currency] = costs.get(e.currency, 0) + e.amount_minor
+        for e in mine:
+            if e.name == "Order Refunded" and e.currency in costs:
+                costs[e.currency] -= e.amount_minor
+        at = max(e.occurred_at for e in mine if e.name in PURCHASES)
+        orders[key] = at, [(currency, max(0, minor)) for currency, minor in costs.items()]
+    return orders
+
+
+def naive_money(tracked: list[Event], orders: dict) -> list[tuple[int, str, int]]:
+    """(ms, currency, minor units) of everything that counts as spent or given back."""
+    cancelled = {e.order_id for e in tracked if e.name == "Order Cancelled" and e.order_id}
+    movements = [(at, currency, minor) for at, costs in orders.values() for currency, minor in costs]
+    settled = orders.keys() | cancelled
+    alone = [e for e in tracked if e.name == "Order Refunded" and order_name(e) not in settled]
+    stated = [e for e in alone if e.amount_minor or (e.order_id and e.currency)]
+    return movements + [(e.occurred_at, e.currency, -e.amount_minor) for e in stated]
+
+
+def order_name(e: Event) -> str:
+    return e.order_id or "event " + e.event_id

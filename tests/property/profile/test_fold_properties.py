@@ -30,13 +30,12 @@ def test_any_order_of_the_same_events_gives_the_same_bytes(events, rng):
 @given(event_lists(max_days=1_000), st.randoms(use_true_random=False))
 @CALM
 def test_the_bounds_do_not_make_order_matter(events, rng):
-    limits = {"MAX_NAMES": 3, "MAX_ORDERS": 2, "MAX_IDENTIFIERS": 1}
+    limits = {"MAX_NAMES": 3, "MAX_IDENTIFIERS": 1}
     with patch.multiple(folding, **limits), patch.object(traits, "MAX_TRAITS", 2):
         expected = encode(folded(events))
         rng.shuffle(events)
         part = folded(events)
     assert encode(part) == expected
-    assert len(part.orders) <= 2
     assert len(part.identifiers) <= 1
     assert sum(len(write.fields) for write in part.writes) <= 2
     assert len(part.counters) <= 4
@@ -58,10 +57,6 @@ def test_state_read_back_between_two_events_goes_on_as_if_kept(events, cut):
 def test_a_part_holds_nothing_older_than_its_ring(events):
     part = folded(events)
     oldest = part.newest_day - folding.RING_DAYS
-    rings = [*part.counters.values(), *part.money.values(), part.order_days]
+    rings = [*part.counters.values(), *part.money.values()]
     assert all(day > oldest for ring in rings for day in ring.days)
     assert all(ring.days == sorted(set(ring.days)) and len(ring.days) == len(ring.values) for ring in rings)
-    days = list(part.orders.values())
-    assert part.order_days.days == sorted(set(days))
-    assert part.order_days.values == [days.count(day) for day in part.order_days.days]
-    assert part.order_days.total == len(days)

@@ -203,9 +203,9 @@ def test_shipped_mappings_are_without_mistakes(path: Path) -> None:
 
 
 ONLINE_RETAIL = [
-    ("536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850,UK", "Order Completed"),
+    ("536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850,UK", "Order Line Completed"),
     ("C536379,D,Discount,-1,2010-12-01 09:41:00,27.5,14527,UK", "Order Refunded"),
-    ("536544,21773,BOTTLE,1,2010-12-01 14:32:00,2.51,,UK", "Order Completed"),
+    ("536544,21773,BOTTLE,1,2010-12-01 14:32:00,2.51,,UK", "Order Line Completed"),
     ("A563186,B,Adjust bad debt,1,2011-08-12 14:51:00,-11062.06,,UK", "bookkeeping"),
     ("536414,22139,,56,2010-12-01 11:52:00,0.0,,UK", "stock movement"),
     ("536589,21777,,-10,2010-12-01 16:50:00,0.0,,UK", "stock movement"),

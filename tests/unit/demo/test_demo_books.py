@@ -50,5 +50,6 @@ def test_orders_of_a_year_count_and_refunds_take_away() -> None:
         event("e1", "user_id:a", order=("o1", 500), age_days=363),
         event("e2", "user_id:a", order=("o2", 900), age_days=368),
         event("e3", "user_id:a", order=("o1", -200)),
+        event("e4", "user_id:a", order=("o2", -100)),
     ).accounts()
-    assert (account.orders, account.net_minor, account.events) == ({"o1"}, 300, 3)
+    assert (account.orders, account.net_minor, account.events) == ({"o1"}, 300, 4)

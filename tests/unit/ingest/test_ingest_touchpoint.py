@@ -259,6 +259,20 @@ def test_revenue_or_value_stand_in_for_a_missing_total() -> None:
         assert (touchpoint.amount_minor, touchpoint.currency) == (5, "JPY")
 
 
+@pytest.mark.parametrize("name", ["Order Completed", "Order Line Completed", "Order Updated", "Order Refunded"])
+def test_amounts_of_orders_their_lines_updates_and_refunds_are_money(name: str) -> None:
+    assert accept(track(event=name, properties={"total": "12.50", "order_id": "o1"})).amount_minor == 1250
+
+
+def test_an_amount_of_nothing_is_told_from_no_amount() -> None:
+    assert accept(track(event="Order Updated", properties={"total": 0, "order_id": "o1"})).currency == "CNY"
+    assert accept(track(event="Order Updated", properties={"order_id": "o1"})).currency == ""
+
+
+def test_a_cancellation_takes_no_amount() -> None:
+    assert accept(track(event="Order Cancelled", properties={"total": 5, "order_id": "o1"})).amount_minor == 0
+
+
 def test_prices_of_other_events_are_not_money() -> None:
     touchpoint = accept(track(properties={"value": 100, "order_id": "o1"}))
     assert (touchpoint.amount_minor, touchpoint.currency, touchpoint.order_id) == (0, "", "o1")

@@ -45,9 +45,18 @@ def purchase(days_ago: int = 0, amount_minor: int = 1_000, **fields: object) -> 
     return event("Order Completed", days_ago, **({"amount_minor": amount_minor, "currency": "CNY"} | fields))
 
 
-def part_of(*events: Event, config: ProfileConfig = CONFIG) -> Part:
+def refund(days_ago: int = 0, amount_minor: int = 100, **fields: object) -> Event:
+    """An Order Refunded in CNY; without `order_id` of no order."""
+    return event("Order Refunded", days_ago, **({"amount_minor": amount_minor, "currency": "CNY"} | fields))
+
+
+def cancelled(order_id: str, days_ago: int = 0, **fields: object) -> Event:
+    """An Order Cancelled."""
+    return event("Order Cancelled", days_ago, order_id=order_id, **fields)
+
+
+def part_of(*events: Event, config: ProfileConfig = CONFIG, part: Part | None = None) -> Part:
     """The events folded into one part."""
-    part: Part | None = None
     for one in events:
         part = fold(part, one, config)
     assert part is not None

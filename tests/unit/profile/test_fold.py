@@ -3,9 +3,9 @@
 from unittest.mock import patch
 
 from services.profile.core import fold as folding
-from services.profile.core.fold import fold, has_seen, order_key
+from services.profile.core.fold import fold, has_seen
 from services.profile.core.state import encode
-from tests.unit.profile.profile_builders import CONFIG, TODAY, decode_part, event, part_of, purchase
+from tests.unit.profile.profile_builders import CONFIG, TODAY, decode_part, event, part_of, purchase, refund
 
 
 def test_a_ring_keeps_four_hundred_days_and_the_lifetime_sum():
@@ -15,12 +15,9 @@ def test_a_ring_keeps_four_hundred_days_and_the_lifetime_sum():
 
 
 def test_an_event_older_than_the_ring_counts_for_life_only():
-    part = part_of(purchase(0, 100), purchase(400, 900))
-    assert part.money["CNY"].total == 1_000
-    assert part.money["CNY"].values == [100]
-    assert list(part.orders.values()) == [TODAY]
-    assert part.first_purchase is not None
-    assert part.first_purchase[0] < part.purchase[0]
+    part = part_of(refund(0, 100), refund(400, 900))
+    assert part.money["CNY"].total == -1_000
+    assert (part.money["CNY"].days, part.money["CNY"].values) == ([TODAY], [-100])
 
 
 def test_fold_works_in_place():
@@ -35,14 +32,6 @@ def test_the_event_is_not_kept():
     assert stated.traits == {"a": 1}
 
 
-def test_order_keys_are_short_and_tell_named_from_unnamed():
-    assert order_key("536365", "e") == "536365"
-    assert order_key("", "536365") != order_key("536365", "e")
-    keys = {order_key("", "e" * 40), order_key("e" * 40, "x"), order_key("e" * 41, "x")}
-    assert len(keys) == 3
-    assert all(len(key) == 12 for key in keys)
-
-
 def test_names_beyond_the_limit_share_one_counter_and_are_never_first_again():
     with patch.object(folding, "MAX_NAMES", 2):
         part = part_of(*[event(name) for name in ("D", "B", "C", "A", "D", "C")])
@@ -54,13 +43,6 @@ def test_has_seen_tells_the_first_event_of_a_name():
     part = part_of(event("A"))
     assert has_seen(part, "A")
     assert not has_seen(part, "B")
-
-
-def test_a_shared_till_does_not_grow_without_end():
-    with patch.object(folding, "MAX_ORDERS", 3):
-        part = part_of(*[purchase(days, order_id=f"o{days}") for days in (1, 9, 2, 5, 3)])
-    assert part.orders == {"o1": TODAY - 1, "o2": TODAY - 2, "o3": TODAY - 3}
-    assert part.order_days.total == 3
 
 
 def test_a_customer_with_fifty_events_takes_about_a_kilobyte_and_ten_times_as_many_not_twice_that():

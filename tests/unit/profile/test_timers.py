@@ -39,7 +39,8 @@ def test_a_buyer_is_due_when_the_recency_score_falls():
 def test_an_order_or_its_money_leaving_the_window_is_due():
     recent = event("Page Viewed", 0), purchase(201)
     assert due_in_days(*recent, purchase(350, order_id="A")) == 15
-    assert due_in_days(*recent, purchase(350, order_id="A"), purchase(201, order_id="A")) == 15
+    # Told again, it is an order of that day, and so is its money.
+    assert due_in_days(*recent, purchase(350, order_id="A"), purchase(201, order_id="A")) == 91
     assert due_in_days(*recent, event("Order Refunded", 360, amount_minor=5, currency="CNY")) == 5
 
 
