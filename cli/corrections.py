@@ -1,6 +1,8 @@
 """A correction of the graph by a person: its touchpoint is written, and what identity made of it is waited for."""
 
+import getpass
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,14 @@ from services.ingest.core.model import NAMES
 TOUCHPOINTS, CHANGES = "touchpoints", "identity.changes"
 SOURCE = "operator"
 WAIT_S, LOOK_EVERY_S = 30.0, 0.2
+
+
+def os_user() -> str:
+    """Who sits at this machine, as the author of a correction; behind sudo the one who called it."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 def correct(

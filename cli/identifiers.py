@@ -20,10 +20,12 @@ def _source(region: str) -> Source:
     return Source("operator", region=region)
 
 
-def standard_identifier(text: str, policy: Policy, region: str = DEFAULT_REGION) -> str:
+def standard_identifier(
+    text: str, policy: Policy, region: str = DEFAULT_REGION, is_blocked_allowed: bool = False
+) -> str:
     """`kind:value` standardised as ingest does it: phone numbers to E.164, and so on. Raises UnusableIdentifierError.
 
-    region: country of phone numbers without a country code (ISO 3166).
+    region: country of phone numbers without a country code (ISO 3166). A blocked value may be taken out of a customer.
     """
     kind, colon, value = text.strip().partition(":")
     value = value.strip()
@@ -33,7 +35,7 @@ def standard_identifier(text: str, policy: Policy, region: str = DEFAULT_REGION)
         raise UnusableIdentifierError(f"unknown kind {kind}, expected one of {', '.join(policy.kinds)}")
     # A kind that only this deployment's policy knows has no standard form here.
     standard = _standardise(kind, value, region) if kind in RANK else text.strip()
-    if policy.is_blocked(*standard.split(":", 1)):
+    if not is_blocked_allowed and policy.is_blocked(*standard.split(":", 1)):
         raise UnusableIdentifierError(f"this {kind} is blocked by the identity policy")
     return standard
 

@@ -1,61 +1,125 @@
 """`touchstream identity`: corrections of the graph by a person, through the same topic as every touchpoint."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from cli.browse import answering, console, give_up
-from cli.corrections import correct
+from cli.corrections import correct, os_user
+from cli.history.command import history
 from cli.identifiers import UnusableIdentifierError, standard_identifier
-from cli.resolve import open_resolver
+from cli.resolve import LookUp, open_look_up
 from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy
 from services.identity.settings import IdentitySettings
 
 app = typer.Typer(no_args_is_help=True, help="Corrections of who is whom.")
+app.command()(history)
 Given = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="e.g. phone:+8613912345678")]
+Other = Annotated[str, typer.Argument(metavar="[KIND:VALUE]", help="take back only the link between the two")]
+Second = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="the identifier it belongs with")]
+From = Annotated[str, typer.Option("--from", metavar="CUSTOMER", help="only if this customer has it")]
+Reason = Annotated[str, typer.Option("--reason", help="why; kept with the change")]
+Author = Annotated[str, typer.Option("--author", help="who says so; otherwise the user of this machine")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
+DECLINED = {
+    "other_customer": "not done: it belongs to customer {customer_id} now",
+    "no_link": "not done: nothing links the two directly. What joins them is in `touchstream identity history`",
+}
 
 
 @app.command()
-def unlink(identifier: Given, yes: Yes = False) -> None:
-    """Take an identifier out of its customer; what only it held together becomes customers of their own again."""
-    _request("unlink", identifier, f"Unlink {identifier}? Customers that only it joins are parted.", yes)
+def unlink(
+    identifier: Given, other: Other = "", from_: From = "", reason: Reason = "", author: Author = "", yes: Yes = False
+) -> None:
+    """Take an identifier out of its customer; what only it held together becomes customers of their own again.
+
+    With a second identifier only the link between the two is taken back, and each side keeps its other links.
+    """
+    properties: dict[str, object] = _whose(from_)
+    question = f"Unlink {identifier}? Customers that only it joins are parted."
+    if other:
+        properties["pair"] = True
+        question = f"Take back the link between {identifier} and {other}? Customers that only it joins are parted."
+    _request(
+        "unlink", [identifier, other] if other else [identifier], question, _signed(properties, author, reason), yes
+    )
 
 
 @app.command()
-def erase(identifier: Given, yes: Yes = False) -> None:
+def link(identifier: Given, other: Second, reason: Reason = "", author: Author = "", yes: Yes = False) -> None:
+    """Link two identifiers: their customers become one, as if an event had carried both. The guards hold."""
+    question = f"Link {identifier} and {other}? If they are of two customers, these become one."
+    _request("link", [identifier, other], question, _signed({}, author, reason), yes)
+
+
+@app.command()
+def erase(identifier: Given, reason: Reason = "", author: Author = "", yes: Yes = False) -> None:
     """Erase the customer who has an identifier: profile and graph forget, what comes later for them is dropped.
 
     ClickHouse's views leave the customer out; the rows it already has stay in its tables.
     """
-    _request("erase", identifier, f"Erase the customer who has {identifier}? This cannot be undone.", yes)
+    question = f"Erase the customer who has {identifier}? This cannot be undone."
+    _request("erase", [identifier], question, _signed({}, author, reason), yes)
 
 
-def _request(kind: str, identifier: str, question: str, yes: bool) -> None:
+def _signed(properties: dict[str, object], author: str, reason: str) -> dict[str, object]:
+    return properties | {"author": author or os_user()} | ({"reason": reason} if reason else {})
+
+
+def _whose(text: str) -> dict[str, object]:
+    try:
+        return {"from": str(UUID(text))} if text else {}
+    except ValueError:
+        raise typer.BadParameter(f"--from {text!r}: expected a customer id (see `touchstream resolve`)") from None
+
+
+def _request(kind: str, identifiers: Sequence[str], question: str, properties: dict[str, object], yes: bool) -> None:
     with answering():
         settings = load_settings(IdentitySettings)
+        policy, look_up = load_policy(settings.policy), open_look_up()
         try:
-            standard = standard_identifier(identifier, load_policy(settings.policy))
+            standard = [standard_identifier(one, policy, is_blocked_allowed=kind == "unlink") for one in identifiers]
         except UnusableIdentifierError as error:
-            give_up(f"{identifier}: {error}")
-        (known,) = open_resolver().answer([standard])
-        if known.customer_id is None:
-            give_up(f"nobody is known as {standard}")
-        console.print(f"{standard} is customer {known.customer_id}")
+            give_up(f"{', '.join(identifiers)}: {error}")
+        _check(look_up, standard, str(properties.get("from", "")))
         if not yes:
             typer.confirm(question, abort=True)
-        changes = correct(settings, kind, [standard])
+        changes = correct(settings, kind, standard, properties)
+    _tell(changes, kind)
+
+
+def _check(look_up: LookUp, identifiers: Sequence[str], expected: str) -> None:
+    """Show whose they are; what is wrong at once need not be asked of the graph, which decides again."""
+    for one, customer_id in zip(identifiers, look_up(list(identifiers)), strict=True):
+        if customer_id is None:
+            give_up(f"nobody is known as {one}")
+        if expected and one == identifiers[0] and customer_id != expected:
+            give_up(f"{one} belongs to customer {customer_id} now, not to {expected}: nothing was asked")
+        console.print(f"{one} is customer {customer_id}", markup=False)
+
+
+def _tell(changes: Sequence[dict[str, Any]], kind: str) -> None:
     for change in changes:
+        declined = DECLINED.get(change["reason"].partition(":")[0]) if change["kind"] == "declined" else None
+        if declined:
+            give_up(declined.format(**change))
         console.print(_told(change), markup=False)
     if not changes:
         console.print("nothing changed: the identifier holds nothing together")
+    if kind == "link" and any(change["kind"] in ("conflict", "blocked") for change in changes):
+        give_up("not linked: a guard of the identity policy says no (its reason is above)")
 
 
 def _told(change: dict[str, Any]) -> str:
     kinds = ", ".join(sorted(node.partition(":")[0] for node in change["nodes"]))
     what = {
         "split": f"customer {change['customer_id']} parted from {change['from_id']}",
+        "merged": f"customer {change['from_id']} is part of {change['customer_id']} now",
+        "unlinked": f"link of customer {change['customer_id']} taken back",
         "erased": f"customer {change['customer_id']} erased",
+        "conflict": f"customers {change['customer_id']} and {change['from_id']} stay apart ({change['reason']})",
     }.get(change["kind"], f"{change['kind']}: customer {change['customer_id']}")
     return f"{what} ({len(change['nodes'])} identifiers: {kinds})"

@@ -67,9 +67,14 @@ class Resolver:
 
 def open_resolver(region: str = DEFAULT_REGION) -> Resolver:
     """A resolver for the deployment that the environment names. Raises SettingsError, Fatal."""
+    policy = load_policy(load_settings(IdentitySettings).policy)
+    return Resolver(policy, open_look_up(), region)
+
+
+def open_look_up() -> LookUp:
+    """Customer ids of standardised identifiers, in the deployment that the environment names."""
     settings = load_settings(IdentitySettings)
-    policy = load_policy(settings.policy)
-    return Resolver(policy, Lookup(settings.redis_url, policy, settings.identifier_key_bytes()).customers_of, region)
+    return Lookup(settings.redis_url, load_policy(settings.policy), settings.identifier_key_bytes()).customers_of
 
 
 def resolve(identifiers: Iterable[str]) -> list[str | None]:

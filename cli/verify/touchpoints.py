@@ -113,7 +113,14 @@ class Judge:
         try:
             t = self._decode(record.value)
             asked: Asked = ask(
-                t["type"], t["source"], t["event_id"], t["identifiers"], t["flags"], self._policy, self._encode
+                t["type"],
+                t["source"],
+                t["event_id"],
+                t["identifiers"],
+                t["flags"],
+                self._policy,
+                self._encode,
+                t["properties"],
             )
         except (Poison, UnusableError):
             return None

@@ -162,7 +162,10 @@ class IdentityWorker:
             if record.poison:
                 raise Poison(record.poison)
             t = decoded[rel] = self._codec.decode(record.value)
-            return ask(t["type"], t["source"], t["event_id"], t["identifiers"], t["flags"], self._policy, self._encode)
+            return ask(
+                t["type"], t["source"], t["event_id"], t["identifiers"], t["flags"], self._policy, self._encode,
+                t["properties"],
+            )  # fmt: skip
         except (Poison, UnusableError) as error:
             record.poison = str(error)
             self._limited.warning(

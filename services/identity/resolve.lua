@@ -310,9 +310,10 @@ local function resolve(e)
   out[#out + 1] = pack_struct('>I4c16I4c17', e.rel, c, C.n, primary)
 end
 
--- Components of C without the edges of identifier x; each a list of places, oldest first.
-local function components(C, x)
-  local count, parent = #C.ids / ID, {}
+-- Components of C without some of its edges: those of place p, or with q only the one between p and q. Each is a list
+-- of places, oldest first.
+local function components(C, p, q)
+  local count, parent, kept, cut = #C.ids / ID, {}, {}, 0
   for i = 0, count - 1 do parent[i] = i end
   local function root(i)
     while parent[i] ~= i do
@@ -321,12 +322,16 @@ local function components(C, x)
     end
     return i
   end
-  local without = index_of(C.ids, x)
   for i = 1, #C.edges, EDGE do
-    local a, b = struct.unpack('>I2I2', C.edges, i)
-    if a ~= without and b ~= without then
+    local a, b = unpack_struct('>I2I2', C.edges, i)
+    local is_cut
+    if q then is_cut = a == p and b == q else is_cut = a == p or b == p end
+    if is_cut then
+      cut = cut + 1
+    else
+      kept[#kept + 1] = {a, b, sub(C.edges, i + 4, i + EDGE - 1)}
       local ra, rb = root(a), root(b)
-      parent[math.max(ra, rb)] = math.min(ra, rb)
+      parent[max(ra, rb)] = math.min(ra, rb)
     end
   end
   local by_root, list = {}, {}
@@ -338,38 +343,29 @@ local function components(C, x)
     end
     table.insert(by_root[r], i)
   end
-  return list, without
+  return list, kept, cut
 end
 
-local function restrict(C, places, without)
+-- The identifiers at these places of C and the edges between them, as a customer of their own has them.
+local function restrict(C, places, kept)
   local at_new, ids, edges = {}, {}, {}
   for new, old in ipairs(places) do
     at_new[old] = new - 1
-    ids[new] = string.sub(C.ids, old * ID + 1, old * ID + ID)
+    ids[new] = sub(C.ids, old * ID + 1, old * ID + ID)
   end
-  for i = 1, #C.edges, EDGE do
-    local a, b, rest = struct.unpack('>I2I2', C.edges, i)
-    if a ~= without and b ~= without and at_new[a] and at_new[b] then
-      edges[#edges + 1] = struct.pack('>I2I2', at_new[a], at_new[b]) .. string.sub(C.edges, rest, i + EDGE - 1)
-    end
+  for _, edge in ipairs(kept) do
+    local a, b = at_new[edge[1]], at_new[edge[2]]
+    if a and b then edges[#edges + 1] = pack_struct('>I2I2', a, b) .. edge[3] end
   end
   return table.concat(ids), table.concat(edges), ids
 end
 
--- The side of the oldest identifier other than x keeps the customer; every other side becomes a new one.
-local function unlink(e)
-  local x = e.ids[1]
-  local c = ident[x]
-  if not c or c == '-' then return end
-  local C = cust[c]
-  local list, without = components(C, x)
-  if #list == 1 then return end
-  local stay = list[1]
-  if #stay == 1 and stay[1] == without then stay = list[2] end
-  local pieces, takes, k = {}, {}, 0
+-- Side `stay` keeps customer c; every other side becomes a new one.
+local function split(e, c, list, stay, kept)
+  local C, pieces, takes, k = cust[c], {}, {}, 0
   for _, places in ipairs(list) do
     if places ~= stay then
-      local ids, edges, nodes = restrict(C, places, without)
+      local ids, edges, nodes = restrict(C, places, kept)
       local new = found_customer(nodes[1], true)
       local N = cust[new]
       N.ids, N.edges, N.n = ids, edges, 1
@@ -385,11 +381,48 @@ local function unlink(e)
       k = k + 1
     end
   end
-  C.ids, C.edges = restrict(C, stay, without)
+  C.ids, C.edges = restrict(C, stay, kept)
   C.kinds = false
+  if k == 0 then return end
   C.n = C.n + 1
   emit(e.rel, 'S', c, C.n, pieces)
   for _, take in ipairs(takes) do others[#others + 1] = take end
+end
+
+-- Takes links back: all of the first identifier, or with a second one only the one between the two. A third thing, of
+-- kind 0, is the customer it must be of now: who asks has seen it there.
+local function unlink(e)
+  local x, y, whose = e.ids[1], nil, nil
+  for i = 2, e.count do
+    if string.byte(e.ids[i]) == 0 then whose = sub(e.ids[i], 2) else y = e.ids[i] end
+  end
+  local c = ident[x]
+  if not c or c == '-' then return end
+  if whose and whose ~= c then
+    g = g + 1
+    emit(e.rel, 'C', 'declined', g, c, whose, -1, {x}, 'other_customer')
+    return
+  end
+  local C = cust[c]
+  if not y then
+    local list, kept = components(C, index_of(C.ids, x))
+    if #list == 1 then return end
+    local stay = list[1]
+    -- The side of the oldest identifier other than x stays: x is what was wrong about the customer.
+    if #stay == 1 and sub(C.ids, stay[1] * ID + 1, stay[1] * ID + ID) == x then stay = list[2] end
+    split(e, c, list, stay, kept)
+    return
+  end
+  local p, q = index_of(C.ids, x), index_of(C.ids, y)
+  local list, kept, cut = {}, {}, 0
+  if q then list, kept, cut = components(C, math.min(p, q), max(p, q)) end
+  g = g + 1
+  if cut == 0 then
+    emit(e.rel, 'C', 'declined', g, c, '', -1, {x, y}, 'no_link')
+    return
+  end
+  emit(e.rel, 'C', 'unlinked', g, c, '', -1, {x, y}, '')
+  split(e, c, list, list[1], kept)
 end
 
 local function erase(e)

@@ -77,6 +77,26 @@ def test_unlink_parts_and_erase_forgets(running_stack: RunningStack) -> None:
     assert user == first != second
     assert "nothing changed" in running_stack.must("identity", "unlink", "anonymous_id:op-a2", "--yes")
 
+    anna, parted = user, second
+    where = ("anonymous_id:op-a2", "--from", anna, "--yes")
+    running_stack.must("identity", "unlink", *where, code=1)
+    told = running_stack.must(
+        "identity", "link", "user_id:op-1", "anonymous_id:op-a2", "--author", "ann", "--reason", "the same", "--yes"
+    )
+    assert f"customer {parted} is part of {anna} now" in told
+    assert f"parted from {anna}" in running_stack.must("identity", "unlink", *where, "--reason", "a till", "--yes")
+    running_stack.must("identity", "unlink", "user_id:op-1", "anonymous_id:op-a2", "--yes", code=1)
+    running_stack.settle()
+    lines = running_stack.must("identity", "history", "anonymous_id:op-a2", "--json").splitlines()
+    assert [(one["what"], one["reason"].partition(" ")[0]) for one in map(json.loads, lines)] == [
+        ("linked", "track"), ("merged", "identify"), ("split", "unlinked"), ("merged", "linked"), ("linked", "linked"),
+        ("split", "unlinked"), ("declined", "no_link:"),
+    ]  # fmt: skip
+    (second,) = resolve(running_stack, "anonymous_id:op-a2")
+    assert running_stack.query("SELECT customer_id, count() FROM events WHERE event_id = 'op-2' GROUP BY 1") == [
+        (second, 1)
+    ]
+
     # Asked without an answer, nothing happens.
     running_stack.must("identity", "erase", "user_id:op-1", stdin="n\n", code=1)
     assert resolve(running_stack, "user_id:op-1") == [user]

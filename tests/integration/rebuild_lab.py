@@ -332,8 +332,11 @@ class Lab:
         elif what < 0.80:  # the same message id under two keys: whichever is first in the order of the graph counts
             self.send(user, event_id=f"twice-{one}")
             self.send(visitor, event_id=f"twice-{one}")
-        elif what < 0.86:
+        elif what < 0.83:
             self.send(visitor, kind="unlink", name="Unlink Requested")
+        elif what < 0.86:  # one link only, which may be there; or of somebody who may not have it
+            asked = dice.choice((b'{"pair": true}', b'{"from": "6f1c2d5e-8a3b-5c7d-9e0f-1a2b3c4d5e6f"}'))
+            self.send(visitor, user, kind="unlink", name="Unlink Requested", properties=asked)
         elif what < 0.90:
             whom = (user, visitor) if self.has_silent else self.known or (user,)
             self.send(dice.choice(whom), kind="erase", name="Erase Requested")

@@ -8,6 +8,7 @@ from hashlib import blake2b
 import msgspec
 
 from services.identity.core.policy import Policy
+from services.identity.core.unlinks import UnlinkError, unlinked
 
 ZERO_MESSAGE = bytes(16)
 PUBLIC_KEY_FLAG = 2
@@ -60,13 +61,19 @@ POISON = Asked(Request.POISON, 0, ZERO_MESSAGE, ())
 
 def ask(
     touchpoint_type: str, source: str, event_id: str, identifiers: Sequence[str], flags: int, policy: Policy,
-    encode: Callable[[str], bytes],
+    encode: Callable[[str], bytes], properties: bytes = b"",
 ) -> Asked:  # fmt: skip
     """The request of a touchpoint; `encode` turns `kind:value` into 17 bytes. Raises UnusableError.
 
     Blocked values and unknown kinds are left out; the order (strongest first) stays. Message ids count per source:
-    two sources may number their events alike.
+    two sources may number their events alike. `properties` are opened for an unlink only.
     """
+    if touchpoint_type == "unlink":
+        try:
+            named = unlinked(identifiers, properties, list(policy.kinds), encode)
+        except UnlinkError as error:
+            raise UnusableError(f"unlink: {error}") from error
+        return Asked(Request.UNLINK, flags, message_of(source, event_id), named)
     usable = []
     for identifier in identifiers[:MAX_IDENTIFIERS]:
         kind, _, value = identifier.partition(":")

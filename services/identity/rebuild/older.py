@@ -17,6 +17,7 @@ from services.chassis.errors import Fatal
 from services.identity.core.decisions import Batch
 from services.identity.core.links import Asked, Request
 from services.identity.core.reasons import asked_of
+from services.identity.core.unlinks import customer_of
 
 ID, EDGE = 17, 12
 _FIELDS = (
@@ -35,7 +36,8 @@ _REQUESTS = f"""
 SELECT batch, {_PLACE}, kind, customer_id, from_id, nodes, source, event_id, toUnixTimestamp64Milli(log_at),
     toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at), reason
 FROM identity_changes_raw FINAL
-WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND (kind IN ('split', 'erased', 'refused')
+WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1)
+    AND (kind IN ('split', 'unlinked', 'declined', 'erased', 'refused')
     OR kind IN ('linked', 'conflict', 'blocked') AND length(nodes) = 2 AND match(reason, '(^|: )(linked by|link of) '))
 ORDER BY g
 """
@@ -49,11 +51,14 @@ SELECT batch, p, min(o), max(o) + 1 FROM (
     UNION ALL SELECT batch, {_PLACE} FROM identity_changes_raw
 ) GROUP BY batch, p
 """
-_TYPES = {"erased": "erase", "split": "unlink", "refused": "refuse"}
+_TYPES = {"erased": "erase", "split": "unlink", "unlinked": "unlink", "declined": "unlink", "refused": "refuse"}
 
 
 class Told(msgspec.Struct, gc=False):
-    """One touchpoint. customer, n: what was decided of an event; nodes: of a request, those that moved or ended."""
+    """One touchpoint. customer, n: what was decided of an event; nodes: of a request, those that moved or ended.
+
+    what: of a request, the kind of its first change; expected: of one that was declined, who was thought to have it.
+    """
 
     batch: int
     partition: int
@@ -63,6 +68,8 @@ class Told(msgspec.Struct, gc=False):
     customer: str = ""  # of a request: whom it was asked of
     n: int = 0
     nodes: tuple[tuple[str, ...], ...] = ()
+    what: str = ""
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +115,39 @@ class Older:
         for row in self._ask(_REQUESTS):
             by_place[row[:3]].append(row)
         return [
-            Told(
-                *place,
-                {
-                    "type": _TYPES.get(rows[0][3], "link"), "source": rows[0][7], "event_id": rows[0][8],
-                    "occurred_at": rows[0][10], "received_at": rows[0][11], "asked": asked_of(rows[0][12]),
-                },
-                rows[0][9], rows[0][5] or rows[0][4], 0, tuple(tuple(row[6]) for row in rows),
-            )
-            for place, rows in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][2]))
-        ]  # fmt: skip
+            _request(place, rows) for place, rows in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][2]))
+        ]
 
     def _ask(self, sql: str) -> Iterator[tuple[Any, ...]]:
         return self.clickhouse.stream_rows(sql, {"firsts": self.firsts})
 
 
-def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> tuple[Request, list[bytes]]:
-    """What was asked, and of which identifiers (17 bytes). `customer`: the graph's bytes of the one it was asked of.
+def _request(place: tuple[int, int, int], rows: list[Any]) -> Told:
+    _, _, _, what, customer, other, _, source, event_id, log_ms, occurred, received, reason = rows[0]
+    fields = {
+        "type": _TYPES.get(what, "link"), "source": source, "event_id": event_id, "occurred_at": occurred,
+        "received_at": received, "asked": asked_of(reason),
+    }  # fmt: skip
+    nodes = tuple(tuple(row[6]) for row in rows)
+    expected = other if what == "declined" else ""
+    return Told(*place, fields, log_ms, other if what == "split" else customer, 0, nodes, what, expected)
 
-    An erasure ends the customer whichever of its identifiers is named. A split leaves the identifier that was unlinked
-    alone; of several that are, it is the one the others had their links with.
+
+def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> tuple[Request, list[bytes]]:
+    """What was asked, and what it named (17 bytes each). `customer`: the graph's bytes of the one it was asked of.
+
+    An erasure ends the customer whichever of its identifiers is named; the link between two is named as such. Another
+    split leaves the identifier that was unlinked alone; of several that are, it is the one the others had their links
+    with.
     """
     if told.fields["type"] == "erase":
         return Request.ERASE, [id_of(told.nodes[0][0], codes)]
     if told.fields["type"] in ("link", "refuse"):
         request = Request.LINK if told.fields["type"] == "link" else Request.REFUSE
         return request, [id_of(node, codes) for node in told.nodes[0]]
+    if told.what in ("unlinked", "declined"):
+        named = [id_of(node, codes) for node in told.nodes[0]]
+        return Request.UNLINK, named + ([customer_of(told.expected)] if told.expected else [])
     alone = [id_of(nodes[0], codes) for nodes in told.nodes if len(nodes) == 1]
     if not alone:
         raise Fatal(f"the split at touchpoints {told.partition}.{told.offset} leaves no identifier alone")

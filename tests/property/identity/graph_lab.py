@@ -1,5 +1,6 @@
 """The real graph as production runs it, worker and all, and what it says in the naive graph's words."""
 
+import json
 from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any
@@ -36,15 +37,17 @@ def policy(max_size: int = 1_000, window_h: int = 10, bucket_h: int = 2) -> Poli
     )  # fmt: skip
 
 
+def name_customer(first: str, birth: int) -> str:
+    """The id of the customer that an identifier founds, after so many births."""
+    kind, _, value = first.partition(":")
+    name = bytes([KINDS[kind][0]]) + digest(kind, value, KEY)
+    raw = bytearray(sha1(NAMESPACE + name + b":%d" % birth).digest()[:16])
+    raw[6], raw[8] = raw[6] & 0x0F | 0x50, raw[8] & 0x3F | 0x80  # UUID version 5, variant 1
+    return uuid_text(bytes(raw))
+
+
 def naive_twin(of: Policy) -> NaiveGraph:
     """The naive graph under the same policy, naming customers alike."""
-
-    def name_customer(first: str, birth: int) -> str:
-        kind, _, value = first.partition(":")
-        name = bytes([of.kinds[kind].code]) + digest(kind, value, KEY)
-        raw = bytearray(sha1(NAMESPACE + name + b":%d" % birth).digest()[:16])
-        raw[6], raw[8] = raw[6] & 0x0F | 0x50, raw[8] & 0x3F | 0x80  # UUID version 5, variant 1
-        return uuid_text(bytes(raw))
 
     per_kind = {name: kind.limit for name, kind in of.kinds.items() if kind.limit}
     known = frozenset(name for name, kind in of.kinds.items() if kind.is_known)
@@ -61,6 +64,9 @@ def touchpoint(touch: Touch) -> bytes:
             "type": "track" if touch.kind == "event" else touch.kind,
             "identifiers": list(touch.ids), "occurred_at": 1, "received_at": 77 + touch.place[1],
             "flags": 2 if touch.is_public else 0,
+            "properties": json.dumps(
+                {"pair": touch.is_pair} | ({"from": name_customer(touch.founder, 0)} if touch.founder else {})
+            ).encode(),
         }
     )  # fmt: skip
 
@@ -162,14 +168,14 @@ class GraphLab:
         _, partition, offset, *k = map(int, found["cause"].split("."))
         touch = self.touches[partition, offset]
         assert output.key.decode() == found["customer_id"]
-        reason = found["reason"] if found["kind"] in ("blocked", "conflict") else ""
+        reason = found["reason"] if found["kind"] in ("blocked", "conflict", "declined") else ""
         if touch.kind in ("link", "refuse"):
             guard, _, asked = f": {found['reason']}".rpartition(": ")
             assert asked == f"{touch.kind} of shop"
             reason = guard.removeprefix(": ")
         return Change(
             found["kind"], found["g"], found["customer_id"], found["from_id"], k[0] if k else -1,
-            tuple(names[x] for x in found["nodes"]), reason, touch,
+            tuple(names[x] for x in found["nodes"]), reason.partition(":")[0], touch,
         )  # fmt: skip
 
     def stored(self) -> tuple[dict[str, str], dict[str, tuple[int, set[str]]], set[str]]:

@@ -21,7 +21,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Touch:
-    """One touchpoint. kind: event, unlink, erase, link, refuse or poison; place: (partition, offset)."""
+    """One touchpoint. kind: event, unlink, erase, link, refuse or poison; place: (partition, offset).
+
+    Of an unlink: is_pair, only the link between the first two identifiers; founder, the identifier that founded the
+    customer for the first time whom it is asked of.
+    """
 
     kind: str
     ids: tuple[str, ...]
@@ -29,6 +33,8 @@ class Touch:
     place: tuple[int, int]
     log_ms: int = 0
     is_public: bool = False
+    is_pair: bool = False
+    founder: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,13 +216,27 @@ class NaiveGraph:
         if x not in self.home:
             return
         old = self.home[x]
-        self.links = [link for link in self.links if x not in link]
-        sides = self.components(old.ids)
-        if len(sides) == 1:
+        whose = self.name_customer(touch.founder, 0) if touch.founder else old.id
+        if whose != old.id:
+            self._change("declined", old.id, touch, whose, nodes=(x,), reason="other_customer")
             return
-        stays = next(side for side in sides if side != [x])
+        if touch.is_pair:
+            pair = touch.ids[:2]
+            linked = [link for link in self.links if set(link) == set(pair)]
+            if not linked:
+                self._change("declined", old.id, touch, nodes=pair, reason="no_link")
+                return
+            self._change("unlinked", old.id, touch, nodes=pair)
+            self.links = [link for link in self.links if link not in linked]
+        else:
+            self.links = [link for link in self.links if x not in link]
+        sides = self.components(old.ids)
+        stays = sides[0] if touch.is_pair or sides == [[x]] else next(side for side in sides if side != [x])
+        self._part(touch, old, stays, [side for side in sides if side is not stays])
+
+    def _part(self, touch: Touch, old: Customer, stays: list[str], leave: list[list[str]]) -> None:
         pieces, takes = [], []
-        for k, side in enumerate(side for side in sides if side is not stays):
+        for k, side in enumerate(leave):
             new = self._found(side[0], again=True)
             for y in side:
                 self._join(y, new)
@@ -224,7 +244,8 @@ class NaiveGraph:
             pieces.append((k, new.id, tuple(side)))
             takes.append((k, new))
         old.ids = stays
-        self._record("give", old, touch, pieces=tuple(pieces))
+        if leave:
+            self._record("give", old, touch, pieces=tuple(pieces))
         for k, new in takes:
             self._record("take", new, touch, k=k, giver=old.id)
 

@@ -21,10 +21,11 @@ IDS = [
 ]  # fmt: skip
 identifiers = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True).map(tuple)
 kinds = st.sampled_from(["event"] * 12 + ["unlink"] * 3 + ["erase", "poison", "link", "link", "refuse"])
-# A message id that comes again: the same number; hours that pass before; which partition; a public key.
+# A message id that comes again: the same number; hours that pass before; which partition; a public key; of an unlink:
+# one link only, and who the customer must be.
 drafts = st.tuples(
     kinds, identifiers, st.integers(0, 60), st.sampled_from([0, 0, 0, 1, 3, 13]),
-    st.integers(0, PARTITIONS - 1), st.booleans(),
+    st.integers(0, PARTITIONS - 1), st.booleans(), st.booleans(), st.sampled_from(["", "", "", *IDS[:6]]),
 )  # fmt: skip
 faults = st.sampled_from(["", "", "", "lose answer", "lose request", "crash", "zombie", "purge"])
 
@@ -41,16 +42,20 @@ class Story:
 def stories(draw: st.DrawFn, most: int = 30) -> Story:
     """Batches of up to five; log times go up within a partition, partitions are up to five hours apart."""
     offsets, lag_ms = [0] * PARTITIONS, [draw(st.integers(0, 5)) * HOUR_MS for _ in range(PARTITIONS)]
-    now_ms, batches = 100 * HOUR_MS, []
+    now_ms, batches, linked = 100 * HOUR_MS, [], []
     for batch in draw(st.lists(st.lists(drafts, min_size=1, max_size=5), min_size=1, max_size=most)):
         number, touches = batch[0][4], []
-        for kind, ids, message, hours, _, is_public in batch:
+        for kind, ids, message, hours, _, is_public, is_pair, founder in batch:
             if kind in ("link", "refuse"):
                 ids = (*ids, *(x for x in IDS if x not in ids))[:2]
             now_ms += hours * HOUR_MS + 1
             place = number, offsets[number]
             offsets[number] += 1
-            touches.append(Touch(kind, ids, f"m{message}", place, now_ms - lag_ms[number], is_public))
+            if kind == "unlink" and is_pair and linked:  # what was never linked is seldom asked for
+                ids = linked[message % len(linked)][:: -1 if is_public else 1]
+            linked += [(ids[0], x) for x in ids[1:] if kind in ("event", "link")]
+            log_ms, is_pair = now_ms - lag_ms[number], is_pair and len(ids) > 1
+            touches.append(Touch(kind, ids, f"m{message}", place, log_ms, is_public, is_pair, founder))
         batches.append(touches)
     return Story(batches, draw(st.lists(faults, min_size=len(batches), max_size=len(batches))))
 

@@ -21,8 +21,10 @@ def encode(identifier: str) -> bytes:
     return identifier.encode().ljust(17, b".")
 
 
-def asked(identifiers: Sequence[str], kind: str = "track", source: str = "shop", event_id: str = "e1") -> Asked:
-    return ask(kind, source, event_id, identifiers, 2, POLICY, encode)
+def asked(
+    identifiers: Sequence[str], kind: str = "track", source: str = "shop", event_id: str = "e1", properties: bytes = b""
+) -> Asked:
+    return ask(kind, source, event_id, identifiers, 2, POLICY, encode, properties)
 
 
 def test_usable_identifiers_stay_in_their_order_once_each() -> None:
@@ -57,6 +59,37 @@ def test_a_request_about_two_identifiers_names_two(kind: str) -> None:
 )  # fmt: skip
 def test_the_type_says_what_is_asked(kind: str, request_: Request) -> None:
     assert asked(["user_id:1"], kind).request is request_
+
+
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        (b"", [encode("phone:+86")]),
+        (b"no JSON", [encode("phone:+86")]),
+        (b'{"pair": false, "author": "ann"}', [encode("phone:+86")]),
+        (b'{"pair": true}', [encode("phone:+86"), encode("user_id:1")]),
+        (
+            b'{"pair": true, "from": "62626262-6262-6262-6262-626262626262"}',
+            [encode("phone:+86"), encode("user_id:1"), b"\0" + B],
+        ),
+    ],
+)
+def test_an_unlink_names_an_identifier_or_a_pair_and_perhaps_whose_it_is(properties: bytes, named: list[bytes]) -> None:
+    found = asked(["fax:7", "phone:+86", "phone:+86", "user_id:1", "device_id:3"], "unlink", properties=properties)
+    assert (found.request, found.identifiers) == (Request.UNLINK, named)
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "properties", "text"),
+    [
+        (["fax:7"], b"", "expected 1 identifiers of known kinds, got 0"),
+        (["phone:1", "phone:1"], b'{"pair": true}', "expected 2 identifiers of known kinds, got 1"),
+        (["phone:1"], b'{"from": 7}', "expected a customer id, UUID text, got '7'"),
+    ],
+)
+def test_an_unlink_that_names_nothing_is_unusable(identifiers: list[str], properties: bytes, text: str) -> None:
+    with pytest.raises(UnusableError, match=f"unlink: .*{text}"):
+        asked(identifiers, "unlink", properties=properties)
 
 
 def test_message_ids_count_per_source() -> None:

@@ -46,7 +46,14 @@ def touchpoint(value: bytes | None) -> dict[str, Any]:
     words = (value or b"").decode().split()
     if len(words) != 4:
         raise Poison("not four words")
-    return {"type": words[0], "source": words[1], "event_id": words[2], "identifiers": [words[3]], "flags": 0}
+    return {
+        "type": words[0],
+        "source": words[1],
+        "event_id": words[2],
+        "identifiers": [words[3]],
+        "flags": 0,
+        "properties": b"",
+    }
 
 
 def touchpoints(values: Sequence[str], events: Sequence[int], dead: Sequence[int] = (), position: int = 99) -> Check:

@@ -1,0 +1,90 @@
+"""The changes of the graph that concern an identifier or a customer, oldest first, and its identifiers for people."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.chassis.clickhouse import Clickhouse
+from services.chassis.ids import node_of
+from services.profile.core.contribution import mask
+
+_FIELDS = """
+g, kind, customer_id, from_id, nodes, reason, cause, event_id, source, toUnixTimestamp64Milli(occurred_at) AS occurred,
+toUnixTimestamp64Milli(accepted_at) AS accepted
+"""
+_OF_NODE = f"SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE has(nodes, {{node:String}}) ORDER BY g"
+# Who parts from a customer is named in the change, who stays is not.
+_PARTED = f"SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE kind = 'split' AND from_id IN {{ids:Array(String)}}"
+_OF_CUSTOMER = f"""
+SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE customer_id = {{id:String}} OR from_id = {{id:String}} ORDER BY g
+"""
+_NAMES = "SELECT DISTINCT arrayJoin(identifiers) AS one FROM events_raw WHERE node IN {nodes:Array(String)}"
+_MOVES = frozenset({"linked", "merged", "split"})
+# Nodes of one question; a customer has at most some thousand.
+CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One change. what: linked | merged | split | unlinked | conflict | blocked | refused | declined | erased.
+
+    customer_id and other_id as in identity_changes; stayed: a split of its customer that left the identifier where it
+    was. Times are ms since 1970-01-01 UTC.
+    """
+
+    g: int
+    what: str
+    customer_id: str
+    other_id: str
+    nodes: tuple[str, ...]
+    reason: str
+    place: str
+    event_id: str
+    source: str
+    occurred_ms: int
+    accepted_ms: int
+    stayed: bool = False
+
+
+def of_node(store: Clickhouse, node: str) -> list[Moment]:
+    """Everything that happened to an identifier, by its node text."""
+    own = [_moment(row) for row in store.query_rows(_OF_NODE, {"node": node})]
+    homes = sorted({one.customer_id for one in own if one.what in _MOVES})
+    parted = [_moment(row) for row in store.query_rows(_PARTED, {"ids": homes})] if homes else []
+    others = {one.g: one for one in parted if node not in one.nodes}
+    return list(_walk(node, sorted([*own, *others.values()], key=lambda one: one.g)))
+
+
+def _walk(node: str, moments: Iterable[Moment]) -> Iterator[Moment]:
+    home = ""
+    for one in moments:
+        if node in one.nodes:
+            home = one.customer_id if one.what in _MOVES else "" if one.what == "erased" else home
+            yield one
+        elif home and one.other_id == home:
+            yield replace(one, stayed=True)
+
+
+def of_customer(store: Clickhouse, customer_id: str) -> list[Moment]:
+    """Everything that happened to a customer, by its id."""
+    return [_moment(row) for row in store.query_rows(_OF_CUSTOMER, {"id": customer_id})]
+
+
+def names_of(store: Clickhouse, nodes: Iterable[str], key: bytes, known: Sequence[str] = ()) -> dict[str, str]:
+    """Node text → masked identifier, of those that events named; `known`: identifiers kind:value besides.
+
+    `key` is the deployment's secret, without which nobody can tell which node an identifier is.
+    """
+    wanted, names = sorted(set(nodes)), {node_of(one, key): mask(one) for one in known}
+    for first in range(0, len(wanted), CHUNK):
+        for row in store.query_rows(_NAMES, {"nodes": wanted[first : first + CHUNK]}):
+            if ":" in row["one"]:
+                names[node_of(row["one"], key)] = mask(row["one"])
+    return names
+
+
+def _moment(row: Any) -> Moment:
+    return Moment(
+        int(row["g"]), row["kind"], row["customer_id"], row["from_id"], tuple(row["nodes"]), row["reason"],
+        row["cause"], row["event_id"], row["source"], row["occurred"], row["accepted"],
+    )  # fmt: skip
