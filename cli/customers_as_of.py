@@ -13,7 +13,8 @@ from cli.customer_facts import Customer
 from services.profile.core.config import ProfileConfig
 from services.profile.core.contribution import contribution
 from services.profile.core.fold import fold
-from services.profile.core.rfm import compute_thresholds, score
+from services.profile.core.population import compute_thresholds
+from services.profile.core.rfm import score
 from services.profile.core.state import Part, Thresholds, View
 from services.profile.core.summary import traits_of
 from services.profile.core.tags import conclude

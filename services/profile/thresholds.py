@@ -2,7 +2,7 @@
 
 Redis holds the current version (a restart needs no ClickHouse, and two computing processes cannot give one number
 twice); ClickHouse keeps every version in rfm_thresholds, so that a score can be explained later. The computation itself
-is services.profile.core.rfm.
+is services.profile.core.population.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,15 @@ from services.chassis.clickhouse import ClickhouseSettings, Row, connect
 from services.chassis.clock import Clock, now_ms
 from services.chassis.errors import Fatal, Retriable
 from services.profile.core.calendar import Calendar
-from services.profile.core.rfm import compute_thresholds
+from services.profile.core.population import Population, is_still_right, thresholds_of
 from services.profile.core.state import Thresholds, decode_thresholds, encode
 
 KEY = "touchstream:rfm_thresholds"
-# Buyers looked at in one computation. Above, a sample by hash of the customer id is taken: fifths of 200,000 people are
-# exact to a tenth of a percentile, and sorting millions would hold up the process that decides for customers meanwhile.
+# Buyers looked at in one computation. Above, a sample of about as many by hash of the customer id is taken, always the
+# same people: shares are then right to half a percentile (see sampling_error), and sorting millions would hold up the
+# process that decides for customers meanwhile.
 SAMPLE_BUYERS = 200_000
+_HIGHEST_HASH = (1 << 64) - 1
 # Two queries over all current customers.
 QUERY_TIMEOUT_S = 120
 _COUNT = "SELECT count() AS buyers FROM customers WHERE frequency >= 1 AND recency_days >= 0"
@@ -30,7 +32,7 @@ SELECT
     recency_days + dateDiff('day', toDate(updated_at, {zone:String}), toDate({now:DateTime64(3)}, {zone:String})) AS r,
     frequency AS f, monetary_minor AS m
 FROM customers
-WHERE frequency >= 1 AND recency_days >= 0 AND cityHash64(customer_id) % {nth:UInt32} = 0
+WHERE frequency >= 1 AND recency_days >= 0 AND cityHash64(customer_id) <= {below:UInt64}
 """
 _LATEST = "SELECT thresholds FROM rfm_thresholds FINAL ORDER BY version DESC LIMIT 1"
 
@@ -60,8 +62,8 @@ def from_json(text: str) -> Thresholds:
     """The inverse of to_json. Raises Fatal on anything else."""
     try:
         fields = msgspec.json.decode(text, type=dict[str, int | list[int]])
-        return msgspec.convert([fields[name] for name in Thresholds.__struct_fields__], Thresholds)
-    except (msgspec.MsgspecError, KeyError) as error:
+        return msgspec.convert([fields[name] for name in Thresholds.__struct_fields__ if name in fields], Thresholds)
+    except msgspec.MsgspecError as error:
         raise Fatal(f"rfm_thresholds holds {text[:200]!r}, expected the fields of Thresholds: {error!r}") from error
 
 
@@ -104,10 +106,11 @@ class Refresher:
 
     def _renew(self, raw: bytes | None, current: Thresholds | None) -> Thresholds | None:
         version = current.version + 1 if current is not None else 1
-        computed = compute_thresholds(self._buyers(), version)
+        population = Population(self._buyers())
+        computed = thresholds_of(population, version)
         if computed is None:
             return current
-        if current is not None and _cuts(computed) == _cuts(current):
+        if current is not None and is_still_right(current, computed, population):
             computed = current
         if (raw is None or computed is not current) and not self._cell.replace(raw, encode(computed)):
             faster = self._cell.get()
@@ -117,8 +120,9 @@ class Refresher:
 
     def _buyers(self) -> list[tuple[int, int, int]]:
         (row,) = self._store.query_rows(_COUNT)
-        nth = -(-int(row["buyers"]) // SAMPLE_BUYERS) or 1
-        params = {"zone": self._calendar.zone, "now": _moment(self._clock()), "nth": nth}
+        buyers = max(int(row["buyers"]), SAMPLE_BUYERS)
+        below = _HIGHEST_HASH * SAMPLE_BUYERS // buyers
+        params = {"zone": self._calendar.zone, "now": _moment(self._clock()), "below": below}
         return [
             (max(0, int(row["r"])), int(row["f"]), int(row["m"])) for row in self._store.query_rows(_BUYERS, params)
         ]
@@ -138,13 +142,6 @@ def open_refresher(
 ) -> Refresher:
     """A Refresher on the real ClickHouse, to be called by one thread only; does not talk to anything yet."""
     return Refresher(connect(settings, QUERY_TIMEOUT_S), cell, calendar, is_owner, now_ms)
-
-
-def _cuts(thresholds: Thresholds) -> tuple[object, ...]:
-    """What scores depend on: everything but the number and the size of the population."""
-    return tuple(
-        value for name, value in msgspec.structs.asdict(thresholds).items() if name not in ("version", "buyers")
-    )
 
 
 def _moment(ms: int) -> str:

@@ -13,7 +13,7 @@ from services.chassis.testing.clock import FakeClock
 from services.profile.archive.core.rows import customer_rows
 from services.profile.archive.settings import ArchiveSettings
 from services.profile.core.calendar import DAY_MS, Calendar
-from services.profile.core.rfm import compute_thresholds
+from services.profile.core.population import compute_thresholds
 from services.profile.core.state import Thresholds
 from services.profile.thresholds import KEY, Refresher, from_json, to_json
 from tests.integration import archive_backends

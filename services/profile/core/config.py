@@ -6,8 +6,12 @@ windows and limits count at once.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, NamedTuple
 
+import iso4217
 import msgspec
 
 from services.profile.core.calendar import Calendar, CalendarError
@@ -22,6 +26,9 @@ ORDERS = PURCHASE | REFUND | UPDATE | CANCELLATION
 # needs.
 RING_DAYS = 400
 MAX_WINDOW_DAYS = 365
+
+# Digits after the point: CNY 2, JPY 0, KWD 3.
+_EXPONENTS = {one.code: one.exponent or 0 for one in iso4217.Currency}
 
 Days = Annotated[int, msgspec.Meta(ge=1, le=3650)]
 WindowDays = Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW_DAYS)]
@@ -100,9 +107,24 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class Rate(NamedTuple):
+    """minor units of the main currency = minor units of another × numerator / denominator."""
+
+    numerator: int
+    denominator: int
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A fixed table: what one unit of a currency is in the main one, as of a day."""
+
+    as_of: date
+    to_main: dict[Currency, Decimal]
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_zone: Name | None = None
     currency: Currency = "CNY"
+    rates: Rates | None = None
     windows_days: Windows = Windows()
     limits: Limits = Limits()
     events: Vocabulary = Vocabulary()
@@ -111,7 +133,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProfileConfig(msgspec.Struct, frozen=True):
     """Everything the decisions need besides state and time.
 
-    `kinds` maps an event name to its bits; `engaged` are the service and social names.
+    `kinds` maps an event name to its bits; `engaged` are the service and social names; `rates` has the currencies that
+    are converted into `currency`.
     """
 
     calendar: Calendar
@@ -120,6 +143,7 @@ class ProfileConfig(msgspec.Struct, frozen=True):
     limits: Limits
     kinds: dict[str, int]
     engaged: frozenset[str]
+    rates: dict[str, Rate] = {}
 
 
 def parse_config(data: Mapping[str, object] | None, default_time_zone: str = "Asia/Shanghai") -> ProfileConfig:
@@ -150,7 +174,24 @@ def parse_config(data: Mapping[str, object] | None, default_time_zone: str = "As
         limits=limits,
         kinds=_kinds(file.events),
         engaged=frozenset(file.events.service + file.events.social),
+        rates={} if file.rates is None else _rates(file.rates, file.currency),
     )
+
+
+def _rates(rates: Rates, main: str) -> dict[str, Rate]:
+    """Exact fractions between minor units."""
+    table = {}
+    for currency, rate in rates.to_main.items():
+        if currency == main:
+            raise ConfigError(f"profile.yaml: rates.to_main: expected other currencies than the main one, got {main}")
+        for code in (currency, main):
+            if code not in _EXPONENTS:
+                raise ConfigError(f"profile.yaml: rates.to_main: expected ISO 4217 codes, got {code!r}")
+        if not (rate.is_finite() and 0 < rate < 10**12):
+            raise ConfigError(f"profile.yaml: rates.to_main.{currency}: expected a number above 0, got {rate}")
+        exact = Fraction(rate) * 10 ** _EXPONENTS[main] / 10 ** _EXPONENTS[currency]
+        table[currency] = Rate(exact.numerator, exact.denominator)
+    return table
 
 
 def _kinds(events: Vocabulary) -> dict[str, int]:

@@ -53,7 +53,7 @@ def _look(
     found = settled(parts, config)
     window, limits = config.windows.rfm, config.limits
     after = today - window if window else ALL_TIME
-    currency, net_minor, oldest_money_day = money_in(parts, found, after, config.currency)
+    currency, net_minor, oldest_money_day = money_in(parts, found, after, config)
     one = Purchases(currency=currency, net_minor=net_minor, oldest_money_day=oldest_money_day if window else None)
     bought = [book for book in found if book.orders.total]
     if not bought or purchase is None or first_purchase is None:

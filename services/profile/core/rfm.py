@@ -6,14 +6,12 @@ the lower score.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.state import Rfm, Thresholds, View
 
 # Later than every day number that occurs.
 NEVER = 1 << 40
-TOP_COMPOSITE = 15
 
 
 def score(view: View, thresholds: Thresholds | None, config: ProfileConfig) -> Rfm:
@@ -52,50 +50,6 @@ def score(view: View, thresholds: Thresholds | None, config: ProfileConfig) -> R
         purchase_day + cuts[4 - config.limits.potential_recency_score],
         next_day,
     )
-
-
-def compute_thresholds(rows: Iterable[tuple[int, int, int]], version: int) -> Thresholds | None:
-    """Thresholds of a population: one row (recency days, frequency, net spend minor) per buyer; None without buyers.
-
-    A buyer is someone with frequency ≥ 1 in the window. Sorts the population: a few seconds for a million rows.
-
-    The top is a tenth: at most a tenth spend more than `monetary_top`; `composite_top` is the smallest R+F+M that at
-    most a tenth reach, except that the perfect score always counts, though up to a fifth may have it.
-    """
-    population = list(rows)
-    if not population:
-        return None
-    buyers = len(population)
-    recency = sorted((row[0] for row in population), reverse=True)
-    frequency = sorted(row[1] for row in population)
-    spend = sorted(row[2] for row in population)
-    # A value is better than at least k fifths exactly if it is better than the ceil(k × buyers / 5)-th worst value.
-    places = [-(-k * buyers // 5) - 1 for k in (1, 2, 3, 4)]
-    r_cuts = [recency[place] for place in places][::-1]
-    f_cuts = [frequency[place] for place in places]
-    m_cuts = [spend[place] for place in places]
-    reached = [0] * (TOP_COMPOSITE + 2)
-    for days, orders, net in population:
-        reached[5 - bisect_right(r_cuts, days) + 2 + bisect_left(f_cuts, orders) + bisect_left(m_cuts, net)] += 1
-    top = TOP_COMPOSITE
-    at_least = reached[top]
-    while top > 3 and 10 * (at_least + reached[top - 1]) <= buyers:
-        top -= 1
-        at_least += reached[top]
-    return Thresholds(
-        version,
-        buyers,
-        _four(r_cuts),
-        _four(f_cuts),
-        _four(m_cuts),
-        top,
-        spend[-(-9 * buyers // 10) - 1],
-    )
-
-
-def _four(cuts: list[int]) -> tuple[int, int, int, int]:
-    a, b, c, d = cuts
-    return a, b, c, d
 
 
 def _window_day(view: View, window: int) -> int:

@@ -3,7 +3,7 @@
 - An order that is cancelled is no purchase and has no money, whatever was refunded of it.
 - It counts on the day of its last purchase event, at the last amount that a purchase or an update states for it;
   without one, at the sum of its lines.
-- Refunds that name it reduce it, each in its currency, to 0 and not below.
+- Refunds that name it reduce it, in its currency or one that is converted into it, to 0 and not below.
 - A refund of an order nobody bought (yet) counts on its own day, in full.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.orders import merge
-from services.profile.core.state import Book, Part, Ring
+from services.profile.core.state import Book, Part, Ring, Sums
 
 
 class Settled:
@@ -57,7 +57,7 @@ def settle(book: Book, config: ProfileConfig) -> Settled:
     """Reads the whole book: 0.4 µs an order."""
     bought = _bought(book)
     one = Settled(set(bought))
-    day_of, cancelled, refunds = config.calendar.day, book.cancelled, book.refunds
+    day_of, rates, cancelled, refunds = config.calendar.day, config.rates, book.cancelled, book.refunds
     counts: dict[int, int] = {}
     money: dict[str, dict[int, int]] = {}
     first_ms = last_ms = None
@@ -70,24 +70,49 @@ def settle(book: Book, config: ProfileConfig) -> Settled:
             last_ms = at
         day = day_of(at)
         counts[day] = counts.get(day, 0) + 1
+        if refunds or rates:
+            amounts = _net(key, amounts, refunds, config)
         for currency, minor in amounts:
-            if refunds:
-                minor = max(0, minor - sum(refunds.get(currency, {}).get(key, ())[1::2]))
             days = money.setdefault(currency, {})
             days[day] = days.get(day, 0) + minor
     for currency, orders in refunds.items():
         for key, pairs in orders.items():
             if key in bought or key in cancelled:
                 continue
-            days = money.setdefault(currency, {})
             for index in range(0, len(pairs), 2):
-                day = day_of(pairs[index])
-                days[day] = days.get(day, 0) - pairs[index + 1]
+                told, minor = in_main(currency, pairs[index + 1], config)
+                days, day = money.setdefault(told, {}), day_of(pairs[index])
+                days[day] = days.get(day, 0) - minor
     one.keys.update(cancelled, *refunds.values(), *book.updated.values())
     one.first_ms, one.last_ms = first_ms or 0, last_ms or 0
     one.orders = _ring(counts)
     one.money = {currency: _ring(days) for currency, days in money.items()}
     return one
+
+
+def in_main(currency: str, minor: int, config: ProfileConfig) -> tuple[str, int]:
+    """The amount in the main currency where there is a rate, rounded half up (away from 0); else as it is."""
+    rate = config.rates.get(currency)
+    if rate is None:
+        return currency, minor
+    whole = (2 * abs(minor) * rate.numerator + rate.denominator) // (2 * rate.denominator)
+    return config.currency, whole if minor >= 0 else -whole
+
+
+def _net(
+    key: str, amounts: tuple[tuple[str, int], ...], refunds: Sums, config: ProfileConfig
+) -> tuple[tuple[str, int], ...]:
+    """What is left of an order: its amount per currency and the sum of its refunds, each converted once."""
+    left: dict[str, int] = {}
+    for currency, minor in amounts:
+        told, minor = in_main(currency, minor, config)
+        left[told] = left.get(told, 0) + minor
+    for currency, orders in refunds.items():
+        if key in orders:
+            told, minor = in_main(currency, sum(orders[key][1::2]), config)
+            if told in left:
+                left[told] -= minor
+    return tuple([(currency, max(0, minor)) for currency, minor in left.items()])
 
 
 def _bought(book: Book) -> dict[str, tuple[int, tuple[tuple[str, int], ...]]]:

@@ -154,6 +154,10 @@ class Thresholds(msgspec.Struct, array_like=True, frozen=True):
     Recency: 1 + the number of cuts > days. So equal values share the lower score, also for values the population did
     not hold. `composite_top`: at least this R+F+M is the top; `monetary_top`: more than this spend (minor units) is
     the top.
+
+    Percentiles are 99 cuts each, ascending: a value is more than cut k (counted from 1) exactly if at least k % of them
+    are strictly less than it; so ties share the lower side, and cut 90 of spend is `monetary_top`. Of net spend
+    in the RFM window, and of the same of buyers with exactly one purchase in it (empty: there is none).
     """
 
     version: int
@@ -163,6 +167,8 @@ class Thresholds(msgspec.Struct, array_like=True, frozen=True):
     monetary_minor: tuple[int, int, int, int]
     composite_top: int
     monetary_top: int
+    spend_percentiles: tuple[int, ...] = ()
+    first_order_percentiles: tuple[int, ...] = ()
 
 
 class Rfm(msgspec.Struct, frozen=True, gc=False):

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 
 from services.profile.core.config import ProfileConfig
-from services.profile.core.settle import Settled
+from services.profile.core.settle import Settled, in_main
 from services.profile.core.state import Part, Ring
 
 # The day after which everything is.
@@ -25,10 +25,12 @@ def orders_in(found: list[Settled], after: int, enough: int) -> tuple[int, int |
     return count, first_day, 0 if count < enough else _day_of_many([one.orders for one in found], enough)
 
 
-def money_in(parts: tuple[Part, ...], found: list[Settled], after: int, main: str) -> tuple[str, int, int | None]:
+def money_in(
+    parts: tuple[Part, ...], found: list[Settled], after: int, config: ProfileConfig
+) -> tuple[str, int, int | None]:
     """(currency, net spend later than day `after`, first day of it in any currency).
 
-    Several currencies: the main one if it is among them, else the one with the largest net spend; nothing is converted.
+    Several currencies that have no rate: the main one if it is among them, else the one with the largest net spend.
     """
     if len(parts) == 1 and not parts[0].money and found and len(found[0].money) == 1:
         for currency, ring in found[0].money.items():
@@ -37,9 +39,10 @@ def money_in(parts: tuple[Part, ...], found: list[Settled], after: int, main: st
     past: dict[str, int] = {}
     oldest: int | None = None
     for rings in (*[one.money for one in found], *[part.money for part in parts]):
-        for currency, ring in rings.items():
+        for stated, ring in rings.items():
             # Of all time: a part's ring forgets days, not their sum.
             net, day = (ring.total, after) if after == ALL_TIME else _net(ring, after)
+            currency, net = in_main(stated, net, config)
             if day is None:
                 past[currency] = 0
             else:
@@ -48,6 +51,7 @@ def money_in(parts: tuple[Part, ...], found: list[Settled], after: int, main: st
     sums = sums or past
     if not sums:
         return "", 0, None
+    main = config.currency
     currency = main if main in sums else min(sums, key=lambda name: (-sums[name], name))
     return currency, sums[currency], oldest
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile.core.rfm import compute_thresholds
+from services.profile.core.population import compute_thresholds
 from tests.property.profile.profile_naive import CALM
 
 rows_of = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 6), st.integers(-20, 60)), min_size=1, max_size=60)

@@ -165,6 +165,48 @@ def test_an_order_keeps_the_amount_of_its_last_currency():
     assert (one.currency, one.net_minor, one.frequency) == ("USD", 200, 1)
 
 
+RATES = parse_config({"rates": {"as_of": "2026-11-01", "to_main": {"USD": 7.1, "JPY": "0.0468", "KWD": 23}}})
+
+
+@pytest.mark.parametrize(
+    ("currency", "minor", "fen"),
+    [
+        ("USD", 5, 36),
+        ("USD", 4, 28),
+        ("JPY", 1, 5),
+        ("JPY", 1_000, 4_680),
+        ("KWD", 1, 2),
+        ("KWD", 10, 23),
+        ("CNY", 7, 7),
+    ],
+)
+def test_each_order_is_converted_exactly_and_rounded_half_up_to_fen(currency, minor, fen):
+    one = seen(purchase(1, minor, currency=currency), config=RATES)
+    assert (one.currency, one.net_minor) == ("CNY", fen)
+    alone = seen(purchase(1, 0), refund(1, minor, currency=currency), config=RATES)
+    assert (alone.currency, alone.net_minor) == ("CNY", -fen)
+
+
+def test_converted_orders_add_up_and_refunds_in_another_currency_reduce_them():
+    usd = {"currency": "USD", "order_id": "A"}
+    assert seen(purchase(1, 100), purchase(2, 1_000, **usd), config=RATES).net_minor == 7_200
+    assert seen(purchase(2, 1_000, **usd), refund(1, 3_000, order_id="A"), config=RATES).net_minor == 4_100
+    assert seen(purchase(2, 1_000, **usd), refund(1, 9_000, order_id="A"), config=RATES).net_minor == 0
+    early = seen(refund(1, 100, **usd), purchase(1, 50), config=RATES)
+    assert early.net_minor == 50 - 710
+
+
+def test_a_currency_without_a_rate_is_kept_apart():
+    one = seen(purchase(1, 100, currency="EUR"), purchase(2, 10, currency="USD"), config=RATES)
+    assert (one.currency, one.net_minor, one.frequency) == ("CNY", 71, 2)
+
+
+def test_other_rates_count_at_once_for_all_history():
+    part = part_of(purchase(1, 100, currency="USD"))
+    dearer = parse_config({"rates": {"as_of": "2026-12-01", "to_main": {"USD": 8}}})
+    assert [view([part], NOW_MS, config).net_minor for config in (CONFIG, RATES, dearer, RATES)] == [100, 710, 800, 710]
+
+
 def test_an_order_and_its_refund_may_be_known_to_two_nodes():
     parts = [part_of(purchase(9, 900, order_id="A")), part_of(refund(2, 300, order_id="A"))]
     assert view(parts, NOW_MS, CONFIG).net_minor == 600

@@ -37,6 +37,11 @@ def test_the_time_zone_of_the_file_beats_the_environment():
         ({"events": {"quiet": ["Logged In"]}}, ["events.quiet", "Logged In"]),
         ({"time_zone": "Mars/Olympus"}, ["time_zone", "IANA", "Mars/Olympus"]),
         ({"currency": "yuan"}, ["$.currency"]),
+        ({"rates": {"to_main": {"USD": 7}}}, ["as_of", "$.rates"]),
+        ({"rates": {"as_of": "2026-11-01", "to_main": {"USD": 0}}}, ["rates.to_main.USD", "above 0"]),
+        ({"rates": {"as_of": "2026-11-01", "to_main": {"USD": float("inf")}}}, ["rates.to_main.USD", "above 0"]),
+        ({"rates": {"as_of": "2026-11-01", "to_main": {"CNY": 1}}}, ["other currencies", "CNY"]),
+        ({"rates": {"as_of": "2026-11-01", "to_main": {"QQQ": 1}}}, ["ISO 4217", "QQQ"]),
         ([], ["object"]),
     ],
 )

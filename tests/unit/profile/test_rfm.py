@@ -1,8 +1,12 @@
 """RFM values, scores and the thresholds behind them."""
 
+from datetime import datetime
+
 import pytest
 
-from services.profile.core.rfm import compute_thresholds, score
+from services.profile.core.config import parse_config
+from services.profile.core.population import compute_thresholds
+from services.profile.core.rfm import score
 from services.profile.core.state import Thresholds, decode_thresholds, encode
 from services.profile.core.view import view
 from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, event, part_of, purchase, refund, scored
@@ -76,7 +80,10 @@ def test_thresholds_of_equal_buyers_give_everybody_the_lowest_score():
 def test_thresholds_of_ten_different_buyers_put_two_in_each_fifth():
     rows = [(100 - 10 * i, i + 1, 100 * (i + 1)) for i in range(10)]
     cuts = compute_thresholds(rows, 4)
-    assert cuts == Thresholds(4, 10, (30, 50, 70, 90), (2, 4, 6, 8), (200, 400, 600, 800), 15, 900)
+    spend = tuple(-(-k // 10) * 100 for k in range(1, 100))
+    assert cuts == Thresholds(
+        4, 10, (30, 50, 70, 90), (2, 4, 6, 8), (200, 400, 600, 800), 15, 900, spend, (100,) * 99
+    )  # fmt: skip
 
 
 def test_a_perfect_score_is_the_top_though_more_than_a_tenth_have_it():
@@ -109,3 +116,23 @@ def test_a_composite_that_exactly_a_tenth_reach_is_the_top():
     cuts = compute_thresholds([(10 - i, i, spend[i]) for i in range(10)], 1)
     assert cuts is not None
     assert cuts.composite_top == 14
+
+
+@pytest.mark.parametrize(
+    ("zone", "bought", "now", "days"),
+    [
+        ("Europe/Berlin", "2026-03-28T23:59:59.999+01:00", "2026-03-29T00:00:00+01:00", 1),
+        ("Europe/Berlin", "2026-03-29T00:00:00+01:00", "2026-03-29T23:59:59.999+02:00", 0),
+        ("Europe/Berlin", "2026-03-28T12:00:00+01:00", "2026-03-30T00:00:00+02:00", 2),
+        ("Europe/Berlin", "2026-10-25T00:00:00+02:00", "2026-10-25T23:59:59.999+01:00", 0),
+        ("Europe/Berlin", "2026-10-24T23:59:59.999+02:00", "2026-10-26T00:00:00+01:00", 2),
+        ("Asia/Shanghai", "2026-03-28T15:59:59.999Z", "2026-03-28T16:00:00Z", 1),
+    ],
+)
+def test_recency_is_in_days_of_the_zone_also_where_clocks_change(zone, bought, now, days):
+    def ms(text):
+        return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+    config = parse_config({"time_zone": zone})
+    part = part_of(purchase(occurred_at=ms(bought)), config=config)
+    assert score(view([part], ms(now), config), CUTS, config).recency_days == days
