@@ -39,6 +39,7 @@ class Writer:
         self._kinds = policy.by_code
         self._customer = lru_cache(maxsize=NAMES_KEPT)(self._customer_of)
         self._node = lru_cache(maxsize=NAMES_KEPT)(lambda raw: self.node(raw).encode())
+        self._name = lru_cache(maxsize=NAMES_KEPT)(self.node)
         self._log_codec = Codec("customer_log", registry)
         self._change_codec = Codec("identity_change", registry)
         self.touchpoint = Codec("touchpoint", registry)
@@ -90,7 +91,11 @@ class Writer:
         key, partition = self._customer(act.customer)
         if isinstance(act, d.Change):
             metrics.CHANGES.labels(act.what).inc()
-            return Output(CHANGES, partition, key, self._change_codec.encode(self._change(act, touchpoint, place)))
+            # Who follows the nodes need not look at those that stayed where they were.
+            headers = [("moved", b"%d" % act.moved)] if act.moved else []
+            return Output(
+                CHANGES, partition, key, self._change_codec.encode(self._change(act, touchpoint, place)), headers
+            )  # fmt: skip
         kind = {d.Give: "give", d.Take: "take", d.Erase: "erase"}[type(act)]
         value: dict[str, Any] = {
             "kind": kind, "customer_id": key.decode(), "n": act.n, "accepted_at": touchpoint["received_at"],
@@ -113,7 +118,7 @@ class Writer:
     def _change(self, act: d.Change, touchpoint: Json, place: str) -> dict[str, Any]:
         return {
             "g": act.g, "kind": act.what, "customer_id": uuid_text(act.customer),
-            "from_id": uuid_text(act.other) if act.other else "", "nodes": [self.node(node) for node in act.nodes],
+            "from_id": uuid_text(act.other) if act.other else "", "nodes": [self._name(node) for node in act.nodes],
             "reason": reason_text(act.reason, touchpoint),
             "cause": place if act.k < 0 else f"{place}.{act.k}", "event_id": touchpoint["event_id"],
             "source": touchpoint["source"], "occurred_at": touchpoint["occurred_at"],

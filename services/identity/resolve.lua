@@ -14,7 +14,8 @@
 --        <tag>:seen            numbers of the message-id buckets; <tag>:seen:<bucket> the ids
 -- Answer: {status, decisions, duplicates dropped, erased dropped}; decisions = cmsgpack {position, events, others, batch,
 --   next position}: events is a run of >I4 rel c16 customer I4 n c17 node; others are lists whose first element is rel;
---   batch: number in the order in which the graph decided; see services/identity/core/decisions.py.
+--   batch: number in the order in which the graph decided; then the lists of identifiers of who took others; see
+--   services/identity/core/decisions.py.
 local why = refused(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 if why == 'ALREADY' then
   local stored = redis.call('HGET', KEYS[1], 'has_entry') == '1' and redis.call('LINDEX', KEYS[2], -1) or ''
@@ -193,23 +194,36 @@ local function merge_refused(A, B, flags)
   return nil
 end
 
+local function append_edge(C, pair, rel)
+  C.edges = C.edges .. pair .. pack_struct('>I2I6', partition, tonumber(ARGV[3]) + rel)
+end
+
 local function add_edge(C, x, y, rel)
   local a, b = index_of(C.ids, x), index_of(C.ids, y)
-  if a > b then a, b = b, a end
-  local pair, from = struct.pack('>I2I2', a, b), 1
+  local pair, from = pack_struct('>I2I2', math.min(a, b), max(a, b)), 1
   while true do
     local found = string.find(C.edges, pair, from, true)
     if not found then break end
     if (found - 1) % EDGE == 0 then return end
     from = found + 1
   end
-  C.edges = C.edges .. pair .. struct.pack('>I2I6', partition, tonumber(ARGV[3]) + rel)
+  append_edge(C, pair, rel)
 end
 
 local function nodes_of(list)
   local nodes = {}
   for i = 1, #list, ID do nodes[#nodes + 1] = string.sub(list, i, i + ID - 1) end
   return nodes
+end
+
+-- Every merge announces the whole list of identifiers. Within a batch it only grows, so it is kept once, and a merge says
+-- how much of it there was: a customer that takes a thousand others would otherwise fill the outbox with its square.
+local rolls = {}
+
+local function enrol(C, moved)
+  if not C.roll then C.roll = #rolls + 1 end
+  rolls[C.roll] = C.ids
+  return {C.roll, #C.ids / ID, moved}
 end
 
 -- The older customer survives: a total order fixed at birth, so A→B with B→A cannot form a cycle.
@@ -220,20 +234,27 @@ local function merge(a, b, x, y, e, k)
   L.n, S.n = L.n + 1, S.n + 1
   emit(e.rel, 'G', l, L.n, k, s)
   emit(e.rel, 'T', s, S.n, k, l)
-  local shift, edges = #S.ids / ID, {}
-  for i = 1, #L.edges, EDGE do
-    local p, q, rest = struct.unpack('>I2I2', L.edges, i)
-    edges[#edges + 1] = struct.pack('>I2I2', p + shift, q + shift) .. string.sub(L.edges, rest, i + EDGE - 1)
+  local shift, edges, count = #S.ids / ID, {S.edges}, 1
+  local list, links = L.ids, L.edges
+  for i = 1, #links, EDGE do
+    local p, q, rest = unpack_struct('>I2I2', links, i)
+    edges[count + 1], edges[count + 2] = pack_struct('>I2I2', p + shift, q + shift), sub(links, rest, i + EDGE - 1)
+    count = count + 2
   end
-  local moved = nodes_of(L.ids)
-  for _, id in ipairs(moved) do
+  for i = 1, #list, ID do
+    local id = sub(list, i, i + ID - 1)
     ident[id] = s
     ident_new[id] = s
   end
-  S.ids, S.edges, S.kinds = S.ids .. L.ids, S.edges .. table.concat(edges), false
-  add_edge(S, x, y, e.rel)
+  local kinds = kinds_of(S)
+  for kind, more in pairs(kinds_of(L)) do kinds[kind] = (kinds[kind] or 0) + more end
+  -- The two were of different customers until now: nothing has linked them yet.
+  local p, q = index_of(cust[a].ids, x), index_of(cust[b].ids, y)
+  if s == a then q = q + shift else p, q = q, p + shift end
+  S.ids, S.edges = S.ids .. list, table.concat(edges)
+  append_edge(S, pack_struct('>I2I2', p, q), e.rel)
   g = g + 1
-  emit(e.rel, 'C', 'merged', g, s, l, k, nodes_of(S.ids), '')
+  emit(e.rel, 'C', 'merged', g, s, l, k, enrol(S, #list / ID), '')
   cust[l] = nil
   gone[l] = true
 end
@@ -382,7 +403,7 @@ local function split(e, c, list, stay, kept)
     end
   end
   C.ids, C.edges = restrict(C, stay, kept)
-  C.kinds = false
+  C.kinds, C.roll = false, nil
   if k == 0 then return end
   C.n = C.n + 1
   emit(e.rel, 'S', c, C.n, pieces)
@@ -481,7 +502,7 @@ end
 local entry = ''
 if #out > 0 or #others > 0 then
   batches = batches + 1
-  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others, batches, tonumber(ARGV[4])})
+  entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others, batches, tonumber(ARGV[4]), rolls})
 end
 local sets, dels = {}, {}
 local function set(key, value)

@@ -7,6 +7,7 @@ from typing import Any
 import msgpack
 import msgspec
 
+NODE_BYTES = 17
 _event = struct.Struct(">I16sI17s")
 
 
@@ -67,6 +68,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     k: int
     nodes: tuple[bytes, ...]
     reason: str
+    moved: int = 0  # merged: how many of the nodes, at their end, came from the other customer; 0: not told
 
 
 class Poisoned(msgspec.Struct, frozen=True, gc=False):
@@ -104,8 +106,9 @@ def parse_header(raw: bytes) -> Batch:
 def parse_batch(blob: bytes) -> tuple[Batch, list[Act]]:
     """(which batch it was, acts in the order in which they must be produced)."""
     position, events, others, *counted = msgpack.unpackb(blob, raw=True, strict_map_key=False)
-    number, upto = counted or (0, position)
-    return Batch(position, upto, number), list(_merge(events, others))
+    number, upto = counted[:2] or (0, position)
+    rolls: list[bytes] = counted[2] if len(counted) > 2 else []
+    return Batch(position, upto, number), list(_merge(events, others, [_nodes(roll) for roll in rolls]))
 
 
 def parse_decisions(blob: bytes) -> tuple[int, list[Act]]:
@@ -114,19 +117,23 @@ def parse_decisions(blob: bytes) -> tuple[int, list[Act]]:
     return batch.first, acts
 
 
-def _merge(events: bytes, others: list[list[Any]]) -> Iterator[Act]:
+def _nodes(roll: bytes) -> tuple[bytes, ...]:
+    return tuple(roll[at : at + NODE_BYTES] for at in range(0, len(roll), NODE_BYTES))
+
+
+def _merge(events: bytes, others: list[list[Any]], rolls: list[tuple[bytes, ...]]) -> Iterator[Act]:
     """An event comes after everything else its own touchpoint caused."""
     at = 0
     for rel, customer, n, node in _event.iter_unpack(events):
         while at < len(others) and others[at][0] <= rel:
-            yield _act(others[at])
+            yield _act(others[at], rolls)
             at += 1
         yield Event(rel, customer, n, node)
     for item in others[at:]:
-        yield _act(item)
+        yield _act(item, rolls)
 
 
-def _act(item: list[Any]) -> Act:
+def _act(item: list[Any], rolls: list[tuple[bytes, ...]]) -> Act:
     rel, what = item[0], item[1]
     if what == b"G":
         return Give(rel, item[2], item[3], (Piece(item[4], item[5]),))
@@ -136,6 +143,10 @@ def _act(item: list[Any]) -> Act:
         return Take(rel, item[2], item[3], item[4], item[5])
     if what == b"X":
         return Erase(rel, item[2], item[3], tuple(item[4]))
+    if what == b"C" and item[2] == b"merged" and rolls:
+        roll, count, moved = item[7]
+        nodes = rolls[roll - 1][:count]
+        return Change(rel, "merged", int(item[3]), item[4], item[5], item[6], nodes, item[8].decode(), moved)
     if what == b"C":
         return Change(rel, item[2].decode(), int(item[3]), item[4], item[5], item[6], tuple(item[7]), item[8].decode())
     return Poisoned(rel)

@@ -74,7 +74,7 @@ class Outputs:
             claim.acknowledge()
 
     def _difference(self, output: Output, number: bytes, sent: Record) -> str:
-        shown = {name: value.decode(errors="replace") for name, value in output.headers if name != "batch"}
+        shown = {name: value.decode(errors="replace") for name, value in output.headers if name not in _SINCE}
         there = {name: value.decode(errors="replace") for name, value in sent.headers.items() if name != "batch"}
         if output.topic == CHANGES:
             here, stood = self._change.decode(output.value), self._change.decode(sent.value)
@@ -107,10 +107,14 @@ class Outputs:
         )
 
 
+# Headers that older releases did not write.
+_SINCE = frozenset({"batch", "moved"})
+
+
 def _same(output: Output, sent: Record) -> bool:
     if output.topic == DEAD:
         return sent.key == output.key  # when it failed, and under which release, is not decided here
-    headers: dict[str, Any] = {name: value for name, value in output.headers if name != "batch"}
+    headers: dict[str, Any] = {name: value for name, value in output.headers if name not in _SINCE}
     return (
         sent.key == output.key
         and sent.value == output.value

@@ -27,6 +27,9 @@ class InProcess(FakeRedis):
     def get(self, key: bytes) -> bytes:
         return self.server.strings[key.decode("utf-8", "surrogateescape")]
 
+    def lrange(self, key: str, first: int, last: int) -> list[bytes]:  # type: ignore[override]
+        return self.server.lists[key][first:] if last == -1 else self.server.lists[key][first : last + 1]
+
     def smembers(self, key: bytes) -> set[bytes]:  # type: ignore[override]
         return self.server.sets[key.decode()]
 

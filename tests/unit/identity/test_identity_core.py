@@ -144,6 +144,17 @@ def test_decisions_come_in_the_order_of_the_touchpoints_an_event_last() -> None:
     ]
 
 
+def test_a_merge_says_how_much_of_its_batchs_list_there_was() -> None:
+    others = [[0, "C", "merged", 1, A, B, 0, [1, 2, 1], ""], [1, "C", "merged", 2, A, B, 0, [1, 3, 1], ""]]
+    raw = msgpack.packb([40, b"", others, 7, 42, [X + Y + X]], use_bin_type=False)
+    batch, acts = d.parse_batch(raw)
+    assert batch == d.Batch(40, 42, 7)
+    assert acts == [
+        d.Change(0, "merged", 1, A, B, 0, (X, Y), "", 1),
+        d.Change(1, "merged", 2, A, B, 0, (X, Y, X), "", 1),
+    ]
+
+
 def test_a_batch_may_decide_events_only_or_nothing_else() -> None:
     assert d.parse_decisions(blob([(0, A, 1, X)], [])) == (40, [d.Event(0, A, 1, X)])
     assert d.parse_decisions(msgpack.packb([7, b"", [[0, "P"]]])) == (7, [d.Poisoned(0)])

@@ -84,6 +84,16 @@ def event_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[Rows
     return [_rows("events_raw", own, fields, records, values)]
 
 
+def _moved(headers: Mapping[str, bytes], nodes: list[str]) -> list[str]:
+    """The nodes that a merge took to another customer: the last so many of its list, all when its header is not there.
+
+    Those that stayed are where the map has them: a customer that takes a thousand others would else be written a
+    thousand times.
+    """
+    count = headers.get("moved", b"")
+    return nodes[-int(count) :] if count.isdigit() and len(count) < 10 and int(count) > 0 else nodes
+
+
 def identity_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[Rows]:
     """identity.changes → identity_changes_raw and identifier_map (a row per node of a link, merge, split, erasure)."""
     fields = (
@@ -94,11 +104,11 @@ def identity_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[R
     node: Column = []
     customer: Column = []
     g: Column = []
-    for value in values:
+    for record, value in zip(records, values, strict=True):
         kind = value["kind"]
         if kind != "linked" and kind not in _MOVES:
             continue
-        nodes = value["nodes"]
+        nodes = _moved(record.headers, value["nodes"]) if kind == "merged" else value["nodes"]
         node += nodes
         moved += [int(kind in _MOVES)] * len(nodes)
         customer += ["" if kind == "erased" else value["customer_id"]] * len(nodes)
