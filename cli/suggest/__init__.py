@@ -1,0 +1,1 @@
+"""`touchstream identity suggest`: pairs of customers that are probably one person without sharing an identifier."""

@@ -1,0 +1,69 @@
+"""The customers of a run as a DuckDB table with their keys."""
+
+from collections.abc import Iterable
+from dataclasses import astuple
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from cli.suggest.blocking import KEYS, keyed
+from cli.suggest.features import COLUMNS, Features
+
+
+class Table:
+    """`customers` in a DuckDB in memory; close() frees it."""
+
+    def __init__(self, population: Iterable[Features]) -> None:
+        self.connection = duckdb.connect(":memory:")
+        rows = [astuple(one) for one in population]
+        columns = list(zip(*rows, strict=True)) if rows else [() for _ in COLUMNS]
+        types = [pa.bool_() if name == "is_han" else pa.string() for name in COLUMNS]
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
+        self.connection.register("given_customers", pa.table(arrays, names=list(COLUMNS)))
+        self.connection.execute(f"create table customers as {keyed('given_customers')}")
+        self.customers = len(rows)
+
+    def close(self) -> None:
+        """Free the memory."""
+        self.connection.close()
+
+    def filled(self, column: str) -> float:
+        """Share of the customers who have a value there."""
+        return float(self.number(f"select count({column})::double / greatest(count(*), 1) from customers"))
+
+    def candidates(self) -> int:
+        """How many pairs agree on a key. Takes as long as finding them does."""
+        pairs = " union ".join(
+            "select l.customer_id, r.customer_id from customers l join customers r"
+            f" on l.{key} = r.{key} and l.customer_id < r.customer_id"
+            for key in KEYS
+        )
+        return int(self.number(f"select count(*) from ({pairs})"))
+
+    def agreeing(self, column: str) -> float:
+        """How many pairs agree on a column."""
+        return float(
+            self.number(
+                f"select coalesce(sum(n * (n - 1) / 2), 0) from (select count(*) n from customers"
+                f" where {column} is not null group by {column})"
+            )
+        )
+
+    def row(self, customer_id: str) -> dict[str, Any]:
+        """A customer's row. Raises KeyError."""
+        (row,) = self.rows("select * from customers where customer_id = ?", customer_id) or (None,)
+        if row is None:
+            raise KeyError(customer_id)
+        return row
+
+    def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """All rows of a query, by column name."""
+        cursor = self.connection.execute(sql, list(values))
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def number(self, sql: str) -> Any:
+        """The one value of a query."""
+        # All rows, though there is one: DuckDB takes nothing else on a connection before the last one was fetched.
+        return self.connection.execute(sql).fetchall()[0][0]

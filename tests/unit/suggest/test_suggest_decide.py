@@ -1,0 +1,93 @@
+"""Which identifier names a customer on the touchpoint of an answer, and what the touchpoint says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.suggest.decide import Side, Sides, UndecidableError, answer, from_list
+from cli.suggest.explain import Reason
+from services.chassis.ids import node_of
+from services.identity.core.policy import Kind, Policy
+
+KEY = b"a key of sixteen"
+POLICY = Policy({name: Kind(name, code) for code, name in enumerate(("user_id", "phone", "anonymous_id"), 1)})
+ANNA, PETER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+class Store:
+    """ClickHouse: nodes by customer, and what the events of any node named in plain text."""
+
+    def __init__(self, nodes: dict[str, list[str]], plain: list[str]) -> None:
+        self._nodes, self._plain = nodes, plain
+
+    def query_rows(self, sql: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        if "events_raw" in sql:
+            return [{"identifier": one} for one in self._plain]
+        return [{"nodes": self._nodes[params["id"]]}] if params["id"] in self._nodes else []
+
+
+def sides(plain: list[str], has: list[str], graph: dict[str, str]) -> Sides:
+    store = Store({ANNA: [node_of(one, KEY) for one in has]}, plain)
+    return Sides(store, lambda identifiers: [graph.get(one) for one in identifiers], POLICY, KEY)  # type: ignore[arg-type]
+
+
+def test_a_customer_is_named_by_the_strongest_identifier_that_is_theirs_now() -> None:
+    plain = ["anonymous_id:a1", "phone:+8613800010001", "user_id:of-somebody-else"]
+    known = dict.fromkeys(plain, ANNA)
+    assert sides(plain, plain[:2], known).find(ANNA) == Side(ANNA, "phone:+8613800010001")
+
+
+def test_an_identifier_that_has_moved_on_since_names_nobody() -> None:
+    plain = ["phone:+8613800010001", "anonymous_id:a1"]
+    known = {"phone:+8613800010001": PETER, "anonymous_id:a1": ANNA}
+    assert sides(plain, plain, known).find(ANNA) == Side(ANNA, "anonymous_id:a1")
+
+
+def test_an_identifier_names_the_customer_who_has_it() -> None:
+    found = sides([], [], {"phone:+8613800010001": PETER}).find("phone:138 0001 0001")
+    assert found == Side(PETER, "phone:+8613800010001")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (PETER, "there is no customer"),
+        (ANNA, "no event names customer"),
+        ("phone:+8613800010001", "nobody is known as"),
+        ("Anna", "or give a customer id"),
+    ],
+)
+def test_who_is_not_meant_is_a_sentence(given: str, says: str) -> None:
+    with pytest.raises(UndecidableError, match=says):
+        sides([], ["phone:+8613800010001"], {}).find(given)
+
+
+def test_the_touchpoint_says_who_why_and_with_which_score() -> None:
+    reasons = [Reason("name", "the same", 9.4), Reason("birthday", "different", -5.1)]
+    assert answer("王芳", "called both", 0.9312, reasons) == {
+        "author": "王芳",
+        "reason": "called both. Suggested with 93.12%: name: the same (+9.4); birthday: different (-5.1)",
+        "score": 0.9312,
+    }
+
+
+def test_a_list_that_was_kept_answers_without_computing(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    line = {
+        "customers": [{"customer_id": ANNA}, {"customer_id": PETER}], "score": 0.9,
+        "reasons": [{"comparison": "name", "says": "the same", "weight": 9.4}],
+    }  # fmt: skip
+    path.write_text(json.dumps(line) + "\n")
+    assert from_list(path, PETER, ANNA) == (0.9, [Reason("name", "the same", 9.4)])
+    with pytest.raises(UndecidableError, match="does not hold"):
+        from_list(path, ANNA, ANNA)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[]", '{"customers": 1}'])
+def test_what_is_no_list_is_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text(text)
+    with pytest.raises(UndecidableError, match="is no list of"):
+        from_list(path, ANNA, PETER)

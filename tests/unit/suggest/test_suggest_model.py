@@ -1,0 +1,93 @@
+"""The model as a whole on small populations: repeatable, silent about nobody, honest about single pairs."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cli.suggest.blocking import MAX_BLOCK
+from cli.suggest.features import Features, features_of
+from cli.suggest.learn import prior_bits
+from cli.suggest.model import Model
+from tests.bench.suggest_people import People, people
+
+
+@pytest.fixture(scope="module")
+def invented() -> People:
+    return people(1_500, seed=3)
+
+
+def rows(found: People) -> list[Features]:
+    return [features_of(customer, traits) for customer, traits in found.customers]
+
+
+@pytest.fixture(scope="module")
+def model(invented: People) -> Iterator[Model]:
+    trained = Model(rows(invented))
+    trained.train()
+    yield trained
+    trained.close()
+
+
+def test_most_of_what_is_suggested_is_true(model: Model, invented: People) -> None:
+    found = {(pair.first, pair.second) for pair in model.scored(0.8)}
+    assert len(found & invented.true) >= 0.9 * len(found)
+    assert len(found & invented.true) >= 0.25 * len(invented.true)
+    assert not found & invented.relatives
+
+
+def test_the_same_population_gives_the_same_scores(model: Model, invented: People) -> None:
+    again = Model(rows(invented))
+    again.train()
+    assert list(again.scored(0.1)) == list(model.scored(0.1))
+    again.close()
+
+
+def test_the_surest_come_first_and_none_below_the_asked_score(model: Model) -> None:
+    found = [pair.probability for pair in model.scored(0.3)]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] >= 0.3
+
+
+def test_a_single_pair_has_the_score_it_has_in_the_list(model: Model) -> None:
+    for pair in list(model.scored(0.8))[:3]:
+        assert model.score(pair.second, pair.first) == pair
+
+
+def test_a_pair_that_agrees_on_no_key_can_be_scored(model: Model, invented: People) -> None:
+    strangers = model.score(invented.customers[0][0], invented.customers[-1][0])
+    assert strangers.probability < 0.01
+
+
+def test_weights_and_prior_add_up_to_the_score(model: Model) -> None:
+    pair = next(model.scored(0.8))
+    assert sum(pair.weights.values()) + prior_bits(model.learned.prior) == pytest.approx(pair.bits, abs=0.02)
+
+
+def test_who_is_no_customer_has_no_score(model: Model) -> None:
+    with pytest.raises(KeyError):
+        model.score("c0000001", "nobody")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_handful_of_customers_is_no_trouble(count: int) -> None:
+    names = ["Anna Ott", "王芳"][:count]
+    model = Model(features_of(f"c{number}", {"name": name}) for number, name in enumerate(names))
+    model.train()
+    assert list(model.scored(0.5)) == []
+    model.close()
+
+
+def test_customers_without_traits_are_compared_with_nobody() -> None:
+    model = Model(features_of(f"c{number}", {}) for number in range(10))
+    model.train()
+    assert list(model.scored(0.01)) == []
+    model.close()
+
+
+def test_a_value_that_many_share_makes_no_pairs() -> None:
+    """An office's phone: the pairs would grow with the square of the customers."""
+    many = [features_of(f"c{number}", {"phone": "+8675512345678"}) for number in range(MAX_BLOCK + 1)]
+    model, smaller = Model(many), Model(many[:MAX_BLOCK])
+    assert (model.candidates(), smaller.candidates()) == (0, MAX_BLOCK * (MAX_BLOCK - 1) // 2)
+    model.close()
+    smaller.close()
