@@ -108,7 +108,7 @@ def _day(text: str) -> int | None:
 
 def _open() -> tuple[Clickhouse, ProfileConfig]:
     settings = load_settings(ProfileSettings)
-    return connect(settings, TIMEOUT_S), load_config(settings.config, settings.time_zone)
+    return connect(settings, TIMEOUT_S), load_config(settings.config, settings.tags, settings.time_zone)
 
 
 def _print_json(customer: Customer) -> None:

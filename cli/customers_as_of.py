@@ -17,12 +17,13 @@ from services.profile.core.population import compute_thresholds
 from services.profile.core.rfm import score
 from services.profile.core.state import Part, Thresholds, View
 from services.profile.core.summary import traits_of
+from services.profile.core.tagging.facts import Facts
 from services.profile.core.tags import conclude
 from services.profile.core.view import view
 
 EVENTS = """
 SELECT customer_id, node, event_id, type, name, source, toUnixTimestamp64Milli(occurred_at) AS at,
-    toUnixTimestamp64Milli(received_at), order_id, amount_minor, currency, traits, flags,
+    toUnixTimestamp64Milli(received_at), order_id, amount_minor, currency, traits, flags, properties,
     concat(toString(place_generation), '.', toString(place_partition), '.', toString(place_offset))
 FROM events
 WHERE occurred_at < fromUnixTimestamp64Milli({end_ms:Int64})
@@ -31,7 +32,7 @@ ORDER BY customer_id
 IDENTIFIERS = "SELECT customer_id, identifiers FROM customers"
 _FIELDS = (
     "event_id", "type", "name", "source", "occurred_at", "received_at", "order_id", "amount_minor", "currency",
-    "traits", "flags",
+    "traits", "flags", "properties",
 )  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def _parts(rows: Iterator[tuple[Any, ...]], config: ProfileConfig) -> list[Part]
     for _, node, *values, place in rows:
         touchpoint = dict(zip(_FIELDS, values, strict=True))
         touchpoint["traits"] = touchpoint["traits"].encode()
+        touchpoint["properties"] = touchpoint["properties"].encode()
         touchpoint["identifiers"] = ()
         parts[node] = fold(parts.get(node), contribution(touchpoint, place), config)
     return list(parts.values())
@@ -73,7 +75,8 @@ def _customer(
 ) -> Customer:
     rfm = score(seen, thresholds, config)
     # What an event began is dated to the last one of the day: when exactly is in tag_changes, for who lived through it.
-    conclusion, _ = conclude(seen, rfm, (), seen.activity_place, seen.last_ms, config)
+    facts = Facts(seen, rfm, thresholds, config)
+    conclusion, _ = conclude(facts, (), seen.activity_place, seen.last_ms, config)
     return Customer(
         customer_id,
         identifiers,

@@ -122,7 +122,7 @@ class Stages:
 
     def _profile(self, target: Target, advance: Advance) -> object:
         settings, log = load_settings(ProfileSettings), target.log
-        config = load_config(settings.config, settings.time_zone)
+        config = load_config(settings.config, settings.tags, settings.time_zone)
         versions = _thresholds(target)
         known = snapshots.look(settings.kafka_bootstrap, log.partitions, log.firsts, target.registry)
         numbers, has_past = _sent_by(target), bool(self._resolved.records) or not log.is_whole("profile.changes")

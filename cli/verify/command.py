@@ -87,8 +87,8 @@ def open_sources(patience_s: float, environ: Mapping[str, str] | None = None) ->
     try:
         yield Sources(
             identity, client, house, open_registry(identity.schema_registry_url), policy,
-            Encoder(policy, identity.identifier_key_bytes()).encode, load_config(profile.config, profile.time_zone),
-            patience_s,
+            Encoder(policy, identity.identifier_key_bytes()).encode,
+            load_config(profile.config, profile.tags, profile.time_zone), patience_s,
         )  # fmt: skip
     finally:
         client.close()

@@ -30,7 +30,7 @@ def main(stop: Stop) -> None:
     failpoints.configure(settings.failpoints, SERVICE)
     health = Health()
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
-    config = load_config(settings.config, settings.time_zone)
+    config = load_config(settings.config, settings.tags, settings.time_zone)
     ledger = durable_ledger(settings.redis_url, settings.relaxed_durability)
     registry = open_registry(settings.schema_registry_url)
     loops: list[Loop] = []

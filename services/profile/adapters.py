@@ -11,20 +11,30 @@ from services.chassis.errors import Fatal, Retriable
 from services.chassis.health import Health
 from services.chassis.logs import get_logger, limited
 from services.profile import metrics
-from services.profile.core.config import ConfigError, ProfileConfig, parse_config
+from services.profile.core.config import ProfileConfig
+from services.profile.core.configuration import ConfigError, parse_config
 from services.profile.core.state import Thresholds
+from services.profile.core.tagging.definitions import DefinitionsError
 
 # The first customers are scored with the thresholds of Redis, which answers within ms. Higher: a ClickHouse that hangs
 # holds up the start. Lower: a slow one costs these customers a second look, when the thresholds come.
 FIRST_LOAD_S = 5.0
 
 
-def load_config(path: str, time_zone: str) -> ProfileConfig:
-    """The checked configuration of a YAML file. Raises Fatal naming the key and what was expected."""
+def load_config(path: str, tags_path: str, time_zone: str) -> ProfileConfig:
+    """The checked configuration of two YAML files. Raises Fatal naming the file, the key and what was expected."""
+    read = []
+    for name in (path, tags_path):
+        try:
+            read.append(yaml.safe_load(Path(name).read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise Fatal(f"profile configuration {name}: {error}") from error
     try:
-        return parse_config(yaml.safe_load(Path(path).read_text(encoding="utf-8")), time_zone)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
+        return parse_config(read[0], read[1], time_zone)
+    except ConfigError as error:
         raise Fatal(f"profile configuration {path}: {error}") from error
+    except DefinitionsError as error:
+        raise Fatal(f"profile configuration {tags_path}: {error}") from error
 
 
 class Refresh(Protocol):

@@ -63,7 +63,7 @@ class ProfileWriter:
         """One record of profile.changes. The header `when` lets rules pass over what no rule names, undecoded."""
         record, changes = fact.record or _TIME, fact.changes
         event, added = record.event or _NO_EVENT, changes.tags_added
-        is_import = bool(event.flags & FLAG_IMPORT)
+        is_import = fact.is_definition or bool(event.flags & FLAG_IMPORT)
         value = self._change.encode(
             {
                 "customer_id": fact.customer_id,
@@ -108,13 +108,14 @@ class ProfileWriter:
         return Output(CHANGES, partition_of(key, self._partitions), key, value, headers)
 
     def snapshot(
-        self, customer_id: str, state: CustomerState, seen: View, conclusion: Conclusion, rfm: Rfm, now_ms: int
-    ) -> Output:
+        self, customer_id: str, state: CustomerState, seen: View, conclusion: Conclusion, rfm: Rfm,
+        untils: dict[str, int], now_ms: int,
+    ) -> Output:  # fmt: skip
         """The current profile, for the compacted topic."""
         key = customer_id.encode()
         value = self._profile.encode(
             {
-                **snapshot_fields(seen, conclusion, rfm),
+                **snapshot_fields(seen, conclusion, rfm, untils),
                 "customer_id": customer_id,
                 "rev": state.rev,
                 "n": state.n,

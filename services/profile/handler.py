@@ -18,7 +18,7 @@ from services.profile.core import customer_log as log
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import Context, CustomerState, Fact, Held, LogRecord
 from services.profile.core.state import Thresholds
-from services.profile.core.timers import next_due_ms
+from services.profile.core.timers import next_due_ms, untils_ms
 from services.profile.handovers import Handovers
 
 SERVICE = "profile"
@@ -96,6 +96,7 @@ class ProfileHandler:
         """Most records are events whose turn is now; all others are put in their place first."""
         headers = record.headers
         state, n = self._state(batch, name), int(headers["n"])
+        log.define(state, name, batch.context, batch.facts)
         if headers["kind"] == b"event" and not record.poison and log.is_next(state, n):
             node, place = headers.get("node", b"").decode(), headers["src"].decode()
             try:
@@ -195,10 +196,13 @@ class ProfileHandler:
         if looked_at is None and state.conclusion is not None and state.is_complete() and not state.due_ms:
             looked_at = log.judge(state, name, context)  # made complete by a record that concludes nothing
         if looked_at is not None and state.conclusion is not None:
-            seen, rfm = looked_at.seen, looked_at.rfm
             state.rev += 1
-            decision.outputs.append(self._writer.snapshot(name, state, seen, state.conclusion, rfm, now_ms))
-            self._set_due(decision, name, state, next_due_ms(seen, rfm, self._config))
+            facts = looked_at.facts_now(state.conclusion)
+            untils = untils_ms(facts, state.conclusion, self._config)
+            decision.outputs.append(
+                self._writer.snapshot(name, state, looked_at.seen, state.conclusion, looked_at.rfm, untils, now_ms)
+            )
+            self._set_due(decision, name, state, next_due_ms(facts, self._config))
         if not state.is_complete():
             self._set_due(decision, name, state, None)
         value = _encode(state)

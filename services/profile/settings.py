@@ -13,7 +13,8 @@ class ProfileSettings(SharedSettings):
     ENV_PREFIX: ClassVar[str] = "PROFILE"
 
     metrics_port: int = Field(9103, ge=0, le=65535, description="port of /metrics, /healthz and /readyz")
-    config: str = Field("deploy/config/profile.yaml", description="file with windows, limits and event vocabularies")
+    config: str = Field("deploy/config/profile.yaml", description="file with windows and event vocabularies")
+    tags: str = Field("deploy/config/tags.yaml", description="file with counters, lifecycle stages, tags and segments")
     batch_max: int = Field(3_000, ge=1, le=10_000, description="records per round")
     cache_customers: int = Field(200_000, ge=0, description="customer states kept in memory (about 1 KB each)")
     thresholds_interval_s: int = Field(300, ge=1, description="how often RFM thresholds are computed from ClickHouse")

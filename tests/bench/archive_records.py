@@ -14,7 +14,7 @@ from services.chassis.testing.fake_ledger import FakeLedger
 from services.ingest.core.model import Accepted, Arrival
 from services.ingest.core.source import Source
 from services.ingest.core.touchpoint import judge
-from services.profile.core.config import parse_config
+from services.profile.adapters import load_config
 from services.profile.handler import ProfileHandler
 
 NOW_MS = 1_795_312_800_000
@@ -48,7 +48,15 @@ def make_records(events: int) -> dict[str, list[Record]]:
             value = codec.encode(msgspec.structs.asdict(verdict.touchpoint))
             resolved.append(_record("touchpoints.resolved", len(resolved), customer.encode(), value, headers))
     made = {"touchpoints.resolved": resolved, "profile.changes": [], "profiles": []}
-    handler = ProfileHandler(Slot("profile", 0), FakeLedger(), {}, parse_config(None), 1, lambda: None, 100_000)
+    handler = ProfileHandler(
+        Slot("profile", 0),
+        FakeLedger(),
+        {},
+        load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", "Asia/Shanghai"),
+        1,
+        lambda: None,
+        100_000,
+    )
     for start in range(0, len(resolved), PROFILE_BATCH):
         decision = handler.decide(resolved[start : start + PROFILE_BATCH], [], NOW_MS)
         for output in decision.outputs if decision is not None else ():

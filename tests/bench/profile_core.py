@@ -7,13 +7,16 @@ import gc
 import random
 from timeit import repeat
 
-from services.profile.core.config import ProfileConfig, parse_config
+from services.profile.adapters import load_config
+from services.profile.core.config import ProfileConfig
 from services.profile.core.fold import fold
+from services.profile.core.judgement import judgement
 from services.profile.core.rfm import score
 from services.profile.core.state import Event, Part, Thresholds, encode
 from services.profile.core.summary import profile_json, snapshot_fields
+from services.profile.core.tagging.facts import Facts
 from services.profile.core.tags import conclude
-from services.profile.core.timers import next_due_ms
+from services.profile.core.timers import next_due_ms, untils_ms
 from services.profile.core.view import view
 from tests.unit.profile.profile_builders import decode_part
 
@@ -60,9 +63,9 @@ def customer(parts: int, count: int, config: ProfileConfig) -> list[Part]:
 
 
 def measure(label: str, parts: list[Part], config: ProfileConfig) -> None:
-    v = view(parts, NOW_MS, config)
-    rfm = score(v, CUTS, config)
-    conclusion, _ = conclude(v, rfm, [], "1.0.1", NOW_MS, config)
+    judged = judgement(tuple(parts), NOW_MS, CUTS, config)
+    v, rfm = judged.seen, judged.rfm
+    conclusion, _ = conclude(judged.facts, [], "1.0.1", NOW_MS, config)
     more = [event for event in events(100, 99) if event.name in ("Product Viewed", "Page Viewed", "Logged In")] * 5
     more = more[:200]
 
@@ -71,8 +74,8 @@ def measure(label: str, parts: list[Part], config: ProfileConfig) -> None:
         mine = [decode_part(encode(parts[0])), *parts[1:]]
         for event in more:
             fold(mine[0], event, config)
-            seen = view(mine, NOW_MS, config)
-            held, _ = conclude(seen, score(seen, CUTS, config), [held], event.place, event.occurred_at, config)
+            facts = judgement(tuple(mine), NOW_MS, CUTS, config).facts
+            held, _ = conclude(facts, [held], event.place, event.occurred_at, config)
 
     sizes = [len(encode(part)) for part in parts]
     print(
@@ -85,8 +88,11 @@ def measure(label: str, parts: list[Part], config: ProfileConfig) -> None:
         "fold": lambda: [fold(copies[0], event, config) for event in more],
         "view": lambda: [view(parts, NOW_MS, config) for _ in range(200)],
         "score": lambda: [score(v, CUTS, config) for _ in range(200)],
-        "conclude": lambda: [conclude(v, rfm, [conclusion], "1.0.1", NOW_MS, config) for _ in range(200)],
-        "next_due_ms": lambda: [next_due_ms(v, rfm, config) for _ in range(200)],
+        "conclude": lambda: [
+            conclude(Facts(v, rfm, CUTS, config), [conclusion], "1.0.1", NOW_MS, config) for _ in range(200)
+        ],
+        "next_due_ms": lambda: [next_due_ms(Facts(v, rfm, CUTS, config), config) for _ in range(200)],
+        "untils_ms": lambda: [untils_ms(judged.facts.anew(v), conclusion, config) for _ in range(200)],
         "profile_json": lambda: [profile_json("c", v, conclusion, rfm) for _ in range(200)],
         "snapshot_fields": lambda: [snapshot_fields(v, conclusion, rfm) for _ in range(200)],
         "encode part": lambda: [encode(parts[0]) for _ in range(200)],
@@ -100,7 +106,7 @@ def measure(label: str, parts: list[Part], config: ProfileConfig) -> None:
 def main() -> None:
     """Print the figures."""
     gc.disable()
-    config = parse_config(None)
+    config = load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", "Asia/Shanghai")
     measure("1 part, 50 events", customer(1, 50, config), config)
     measure("3 parts, 50 events", customer(3, 50, config), config)
     measure("1 part, 5,000 events", customer(1, 5_000, config), config)

@@ -30,7 +30,7 @@ from services.ingest.core.model import Accepted, Arrival
 from services.ingest.core.source import Source
 from services.ingest.core.touchpoint import judge
 from services.profile import handler as profile
-from services.profile.core.config import parse_config
+from services.profile.adapters import load_config
 from services.profile.core.customer_log import CustomerState
 from services.profile.core.state import Thresholds
 from tests.property.identity.naive_graph import Limits, LogItem, NaiveGraph, Touch
@@ -145,7 +145,7 @@ class Bench:
         self._producer = Producer({"log_level": 0, "delivery.report.only.error": True})
         self._relay = Relay(lambda: self._producer)
         self._touchpoint = Codec("touchpoint")
-        config = parse_config(None)
+        config = load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", "Asia/Shanghai")
         self._claims: list[Claim] = []
         self._handlers: list[profile.ProfileHandler] = []
         self._recorders: list[Recorder] = []

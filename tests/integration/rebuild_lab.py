@@ -92,7 +92,7 @@ class Lab:
             read_back = lambda p, first, last: read_range(bootstrap, IDENTITY, p, first, last)  # noqa: E731
             return IdentityWorker(claim, ledger, graph, writer, policy, encode, read_back)
 
-        config = load_config("deploy/config/profile.yaml", self.settings.time_zone)
+        config = load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", self.settings.time_zone)
         refresh = Refresher(self.clickhouse, SharedValue(self.redis, KEY), config.calendar, lambda: True, now_ms)
         self.thresholds = _patiently(refresh)
 

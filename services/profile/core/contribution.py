@@ -48,6 +48,7 @@ def contribution(touchpoint: Mapping[str, Json], place: str) -> Event:
         traits,
         touchpoint["flags"],
         tuple([mask(text) for text in touchpoint["identifiers"]]),
+        touchpoint["properties"],
     )
 
 

@@ -11,11 +11,10 @@ import msgspec
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.fold import fold, has_seen
-from services.profile.core.rfm import score
-from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
+from services.profile.core.judgement import Judgement, go_on, judgement
+from services.profile.core.state import Changes, Conclusion, Event, Part, Thresholds
 from services.profile.core.summary import counts_of, profile_head, profile_json
 from services.profile.core.tags import conclude
-from services.profile.core.view import go_on, view
 
 
 class LogError(Exception):
@@ -79,7 +78,10 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
-    """One line of profile.changes: what a record (None: time) changed, and the profile as it was right after."""
+    """One line of profile.changes: what a record (None: time) changed, and the profile as it was right after.
+
+    is_definition: what operators define has changed, not the customer.
+    """
 
     kind: str
     customer_id: str
@@ -87,18 +89,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     changes: Changes
     is_first: bool
     profile: bytes
-
-
-class Judgement(msgspec.Struct, gc=False):
-    """What follows from a customer's parts at the time of a decision; `head` and `counts` as in its profile.
-
-    One batch has one time and one set of thresholds, so that the next event may only have to correct it.
-    """
-
-    seen: View
-    rfm: Rfm
-    head: bytes = b""  # empty: not asked for yet
-    counts: dict[str, int] = {}
+    is_definition: bool = False
 
 
 @dataclass(slots=True)
@@ -164,7 +155,7 @@ def _event(state: CustomerState, record: LogRecord, context: Context, facts: lis
             break
     part, conclusion, judged = parts.get(record.node), state.conclusion, context.judged.get(customer_id)
     # Most events of somebody whom this batch has just looked at change neither a tag nor the stage nor a score.
-    if part and conclusion and judged and go_on(judged.seen, part, event, context.config):
+    if part and conclusion and judged and go_on(judged, part, event, context.config):
         fold(part, event, context.config)
         changes = Changes((), (), conclusion.stage, conclusion.stage)
         if event.traits or not judged.head:
@@ -228,7 +219,7 @@ def _conclude(
     state: CustomerState, record: LogRecord, before: list[Conclusion], at_ms: int, context: Context
 ) -> tuple[Changes, bytes]:
     judged = judge(state, record.customer_id, context)
-    state.conclusion, changes = conclude(judged.seen, judged.rfm, before, record.place, at_ms, context.config)
+    state.conclusion, changes = conclude(judged.facts, before, record.place, at_ms, context.config)
     _begin_profile(record.customer_id, judged, state.conclusion)
     return changes, _profile(record.customer_id, judged, state.conclusion)
 
@@ -244,18 +235,35 @@ def _profile(customer_id: str, judged: Judgement, conclusion: Conclusion) -> byt
 
 def judge(state: CustomerState, customer_id: str, context: Context) -> Judgement:
     """The view of all parts and its scores, as of the decision's time; kept in context.judged."""
-    seen = view(state.parts.values(), context.now_ms, context.config)
-    judged = context.judged[customer_id] = Judgement(seen, score(seen, context.thresholds, context.config))
+    parts = tuple(state.parts.values())
+    judged = context.judged[customer_id] = judgement(parts, context.now_ms, context.thresholds, context.config)
     return judged
 
 
 def tick(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
     """Time has passed: what holds now? An incomplete customer is looked at when it is complete."""
-    if not state.is_complete() or state.conclusion is None:
-        return
+    if state.is_complete() and state.conclusion is not None:
+        _look(state, customer_id, context, facts)
+
+
+def define(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
+    """Before anything else happens to a customer, what operators have defined meanwhile is concluded by itself.
+
+    So it never counts as something that the customer's next event brought about.
+    """
+    if (
+        state.conclusion is not None
+        and state.conclusion.defined != context.config.catalogue.version
+        and state.is_complete()
+    ):
+        _look(state, customer_id, context, facts)
+
+
+def _look(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
+    assert state.conclusion is not None
+    is_definition = state.conclusion.defined != context.config.catalogue.version
     judged = judge(state, customer_id, context)
-    seen, rfm = judged.seen, judged.rfm
-    state.conclusion, changes = conclude(seen, rfm, [state.conclusion], "", context.now_ms, context.config)
+    state.conclusion, changes = conclude(judged.facts, [state.conclusion], "", context.now_ms, context.config)
     if not changes.is_empty():
-        profile = profile_json(customer_id, seen, state.conclusion, rfm)
-        facts.append(Fact("tick", customer_id, None, changes, False, profile))
+        profile = profile_json(customer_id, judged.seen, state.conclusion, judged.rfm)
+        facts.append(Fact("tick", customer_id, None, changes, False, profile, is_definition))

@@ -7,6 +7,8 @@ ones stays out. Orders have bounds of their own, see `orders`.
 
 from bisect import bisect_left, insort
 
+import msgspec
+
 from services.profile.core.config import (
     INTERACTION,
     LOGIN,
@@ -20,6 +22,7 @@ from services.profile.core.config import (
 )
 from services.profile.core.orders import write_order
 from services.profile.core.state import Event, Part, Ring
+from services.profile.core.tagging.months import MONTHS, month_of
 from services.profile.core.traits import write_traits
 
 # A person has a few dozen of each; a robot or a shared till must not grow its state without end. Lower: real
@@ -29,6 +32,7 @@ MAX_IDENTIFIERS = 50
 # Shares the counts of the names beyond MAX_NAMES.
 OTHER_NAMES = ""
 
+_PROPERTIES = msgspec.json.Decoder()
 _ACTIVE_TYPES = frozenset(("track", "page", "screen"))
 
 
@@ -41,8 +45,9 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
     at = event.occurred_at
     clock = (at, event.place)
     day = config.calendar.day(at)
+    catalogue = config.catalogue
     if part is None:
-        part = Part(clock, day, at)
+        part = Part(clock, day, at, measured=catalogue.measures_version)
     elif day > part.newest_day:
         part.newest_day = day
         _prune(part, day - RING_DAYS)
@@ -55,12 +60,16 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
     name = event.name
     _add(_counter(part, name), day, 1, in_ring)
     kind = kind_of(event, config)
+    if name not in config.passive:
+        _count_month(part, day)
     if kind & INTERACTION and (part.interaction is None or clock > part.interaction):
         part.interaction = clock
     if kind > INTERACTION or kind & (INTERACTION - 1):
         _fold_meaning(part, event, kind, clock, day if in_ring else None, config)
     if event.traits:
         write_traits(part, event)
+    if event.properties and name in catalogue.measures and part.measured == catalogue.measures_version:
+        _fold_measures(part, event, day, in_ring, config)
     for text in event.identifiers:
         if text not in part.identifiers:
             insort(part.identifiers, text)
@@ -105,6 +114,31 @@ def _fold_meaning(
         _add(ring, ring_day or 0, -event.amount_minor, ring_day is not None)
 
 
+def _count_month(part: Part, day: int) -> None:
+    """One more interaction in its month, unless that is forgotten already."""
+    month = month_of(day)
+    _add(part.months, month, 1, month > month_of(part.newest_day) - MONTHS)
+
+
+def _fold_measures(part: Part, event: Event, day: int, in_ring: bool, config: ProfileConfig) -> None:
+    """What operators count of an event's properties. Unreadable properties count nothing, as in ClickHouse's JSON."""
+    raw = event.properties
+    measures = [measure for measure in config.catalogue.measures[event.name] if measure.may_add(raw)]
+    if not measures:
+        return
+    try:
+        properties = _PROPERTIES.decode(raw)
+    except msgspec.DecodeError:
+        return
+    for measure in measures:
+        amount = measure.of(properties, day)
+        if amount:
+            ring = part.measures.get(measure.name)
+            if ring is None:
+                ring = part.measures[measure.name] = Ring()
+            _add(ring, day, amount, in_ring)
+
+
 def _counter(part: Part, name: str) -> Ring:
     """The counter of a name, made when missing; keeps the MAX_NAMES smallest names and sums up the others."""
     counters = part.counters
@@ -146,11 +180,12 @@ def _add(ring: Ring, day: int, amount: int, in_ring: bool) -> None:
 
 
 def _prune(part: Part, before: int) -> None:
-    """Forget the days up to and including `before`."""
-    for rings in (part.counters, part.money):
+    """Forget the days up to and including `before`, and months that are too long ago."""
+    for rings in (part.counters, part.money, part.measures):
         for ring in rings.values():
             if ring.days and ring.days[0] <= before:
                 _cut(ring, before)
+    _cut(part.months, month_of(part.newest_day) - MONTHS)
 
 
 def _cut(ring: Ring, before: int) -> None:

@@ -50,13 +50,25 @@ def thresholds_of(population: Population, version: int) -> Thresholds | None:
         top -= 1
     spend = percentiles(population.spend)
     return Thresholds(
-        version, buyers, r_cuts, f_cuts, m_cuts, top, spend[89], spend, percentiles(population.first_orders)
-    )
+        version, buyers, r_cuts, f_cuts, m_cuts, top, spend[89], spend, percentiles(population.first_orders),
+        _composite_percentiles(reached, buyers),
+    )  # fmt: skip
 
 
 def percentiles(values: list[int]) -> tuple[int, ...]:
     """99 cuts of ascending values as Thresholds has them; empty for no values."""
     return tuple([values[-(-k * len(values) // 100) - 1] for k in range(1, 100)]) if values else ()
+
+
+def _composite_percentiles(reached: list[int], buyers: int) -> tuple[int, ...]:
+    """The same cuts of R+F+M, from how many have at least each."""
+    cuts = []
+    composite = 3
+    for k in range(1, 100):
+        while buyers - (reached[composite + 1] if composite < TOP_COMPOSITE else 0) < -(-k * buyers // 100):
+            composite += 1
+        cuts.append(composite)
+    return tuple(cuts)
 
 
 def is_still_right(published: Thresholds, exact: Thresholds, population: Population) -> bool:

@@ -17,10 +17,11 @@ class Purchases(msgspec.Struct, gc=False):
     has_repeated: bool = False
     frequency: int = 0
     oldest_order_day: int | None = None
-    loyal_until_day: int = 0
     currency: str = ""
     net_minor: int = 0
     oldest_money_day: int | None = None
+    purchase_ms: int = 0
+    first_purchase_ms: int = 0
 
 
 def purchases_of(
@@ -51,7 +52,7 @@ def _look(
     parts: tuple[Part, ...], purchase: Clock | None, first_purchase: Clock | None, today: int, config: ProfileConfig
 ) -> Purchases:
     found = settled(parts, config)
-    window, limits = config.windows.rfm, config.limits
+    window = config.windows.rfm
     after = today - window if window else ALL_TIME
     currency, net_minor, oldest_money_day = money_in(parts, found, after, config)
     one = Purchases(currency=currency, net_minor=net_minor, oldest_money_day=oldest_money_day if window else None)
@@ -66,11 +67,7 @@ def _look(
         first_ms = min(first_ms, first_purchase[0])
     one.purchase_day, one.first_purchase_day = config.calendar.day(last_ms), config.calendar.day(first_ms)
     one.has_repeated = sum([book.orders.total for book in bought]) > 1
-    one.frequency, oldest_order_day, loyal_from_day = orders_in(bought, after, limits.loyal_purchases)
+    one.purchase_ms, one.first_purchase_ms = last_ms, first_ms
+    one.frequency, oldest_order_day, _ = orders_in(bought, after, 1)
     one.oldest_order_day = oldest_order_day if window else None
-    if loyal_from_day:
-        until = one.purchase_day + limits.loyal_days + 1
-        if window:
-            until = min(until, loyal_from_day + window)
-        one.loyal_until_day = until if until > today else 0
     return one

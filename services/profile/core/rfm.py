@@ -17,18 +17,17 @@ NEVER = 1 << 40
 def score(view: View, thresholds: Thresholds | None, config: ProfileConfig) -> Rfm:
     """Values and scores. Without thresholds, and for people who never bought, the scores are 0: unknown, not bad.
 
-    `low_recency_day`: the day from which the R score is low enough for `potential` (NEVER: unknown). `next_day`: the
-    next day on which time alone can change a value behind a score (NEVER: none).
+    `next_day`: the next day on which time alone can change a value behind a score (NEVER: none).
     """
     purchase_day = view.purchase_day
     today = view.today
     next_day = _window_day(view, config.windows.rfm)
     if purchase_day is None:
-        return Rfm(-1, 0, view.net_minor, view.currency, 0, 0, 0, 0, False, False, NEVER, next_day)
+        return Rfm(-1, 0, view.net_minor, view.currency, 0, 0, 0, 0, next_day)
     recency = max(0, today - purchase_day)
     frequency, net = view.frequency, view.net_minor
     if thresholds is None:
-        return Rfm(recency, frequency, net, view.currency, 0, 0, 0, 0, False, False, NEVER, next_day)
+        return Rfm(recency, frequency, net, view.currency, 0, 0, 0, 0, next_day)
     cuts = thresholds.recency_days
     better = bisect_right(cuts, recency)
     if better < len(cuts):
@@ -45,9 +44,6 @@ def score(view: View, thresholds: Thresholds | None, config: ProfileConfig) -> R
         f,
         m,
         thresholds.version,
-        r + f + m >= thresholds.composite_top,
-        net > thresholds.monetary_top,
-        purchase_day + cuts[4 - config.limits.potential_recency_score],
         next_day,
     )
 

@@ -42,6 +42,7 @@ class Event(msgspec.Struct, gc=False):
     traits: dict[str, Json] = {}
     flags: int = 0
     identifiers: tuple[str, ...] = ()
+    properties: bytes = b""
 
 
 class Ring(msgspec.Struct, array_like=True):
@@ -96,6 +97,9 @@ class Part(msgspec.Struct, array_like=True):
     counters      event name → count per day; names beyond the limit share the name "" (see fold)
     writes        trait fields grouped by the event that won them, ascending by (ms, event id, source)
     identifiers   masked identifiers seen with this node, sorted
+    measures      counter that looks into properties → sum per day (see tagging.measures)
+    months        interactions per calendar month (tagging.months.month_of), the last MONTHS of them
+    measured      version of the measures that have seen every event of this part, "" for none
     """
 
     first: Clock
@@ -113,6 +117,9 @@ class Part(msgspec.Struct, array_like=True):
     counters: dict[str, Ring] = {}
     writes: list[Write] = []
     identifiers: list[str] = []
+    measures: dict[str, Ring] = {}
+    measured: str = ""
+    months: Ring = msgspec.field(default_factory=Ring)
 
 
 class TagState(msgspec.Struct, array_like=True, frozen=True):
@@ -124,11 +131,15 @@ class TagState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Conclusion(msgspec.Struct, array_like=True, frozen=True):
-    """What is held true of a customer: tag name → state, exactly one lifecycle stage and since when."""
+    """What is held true of a customer: tag name → state, exactly one lifecycle stage and since when.
+
+    defined: version of the catalogue that it was drawn by.
+    """
 
     tags: dict[str, TagState] = {}
     stage: str = ""
     stage_since_ms: int = 0
+    defined: str = ""
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -157,7 +168,7 @@ class Thresholds(msgspec.Struct, array_like=True, frozen=True):
 
     Percentiles are 99 cuts each, ascending: a value is more than cut k (counted from 1) exactly if at least k % of them
     are strictly less than it; so ties share the lower side, and cut 90 of spend is `monetary_top`. Of net spend
-    in the RFM window, and of the same of buyers with exactly one purchase in it (empty: there is none).
+    in the RFM window, of the same of buyers with exactly one purchase in it (empty: there is none), and of R+F+M.
     """
 
     version: int
@@ -169,6 +180,7 @@ class Thresholds(msgspec.Struct, array_like=True, frozen=True):
     monetary_top: int
     spend_percentiles: tuple[int, ...] = ()
     first_order_percentiles: tuple[int, ...] = ()
+    composite_percentiles: tuple[int, ...] = ()
 
 
 class Rfm(msgspec.Struct, frozen=True, gc=False):
@@ -182,9 +194,6 @@ class Rfm(msgspec.Struct, frozen=True, gc=False):
     f: int
     m: int
     thresholds_version: int
-    is_top_composite: bool
-    is_top_spender: bool
-    low_recency_day: int
     next_day: int
 
 
@@ -196,10 +205,8 @@ class View(msgspec.Struct, gc=False):
     churn_ms/_day/_place  last login, purchase or response; for people who never logged in or bought, the last
                          activity
     frequency            distinct orders in the RFM window; `oldest_order_day` the first of them to leave it
-    loyal_until_day      first day with too few purchases in the window or too old a last one (0: not loyal now)
     net_minor            net spend in the window in `currency`; `oldest_money_day` the first day to leave it
-    engaged              service and social interactions in their window
-    engaged_until_day    first day with too few of them (0: too few now)
+    clocks               moments merged over all parts; its rings stay empty
     """
 
     parts: tuple[Part, ...]
@@ -225,12 +232,12 @@ class View(msgspec.Struct, gc=False):
     has_repeated: bool
     frequency: int
     oldest_order_day: int | None
-    loyal_until_day: int
     currency: str
     net_minor: int
     oldest_money_day: int | None
-    engaged: int
-    engaged_until_day: int
+    purchase_ms: int
+    first_purchase_ms: int
+    clocks: Part
 
 
 def encode(value: Part | Conclusion | Thresholds) -> bytes:

@@ -84,11 +84,14 @@ def _whole(head: bytes, counts: dict[str, int], view: View) -> bytes:
     return b'%b,"counts":%b,"first_seen":%d,"last_seen":%d}' % (head, shown, view.first_ms, view.last_ms)
 
 
-def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, object]:
+def snapshot_fields(
+    view: View, conclusion: Conclusion, rfm: Rfm, untils: dict[str, int] | None = None
+) -> dict[str, object]:
     """The fields of a `profile` record that follow from the state.
 
-    customer_id, rev, n, deleted, nodes and updated_at are the caller's.
+    customer_id, rev, n, deleted, nodes and updated_at are the caller's. untils: tag → when it ends if nothing happens.
     """
+    ends = untils or {}
     traits = traits_of(view.parts)
     encoded_traits = _JSON.encode(traits)
     if len(encoded_traits) > MAX_SHOWN_BYTES:
@@ -100,7 +103,7 @@ def snapshot_fields(view: View, conclusion: Conclusion, rfm: Rfm) -> dict[str, o
         "stage_since": conclusion.stage_since_ms,
         "tags": _JSON.encode(
             [
-                {"name": name, "since": tag.since_ms, "reason": tag.reason}
+                {"name": name, "since": tag.since_ms, "until": ends.get(name, 0), "reason": tag.reason}
                 for name, tag in sorted(conclusion.tags.items())
             ]
         ),

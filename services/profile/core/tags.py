@@ -7,51 +7,71 @@ anchor through merges.
 
 from collections.abc import Sequence
 
-from services.profile.core import lifecycle
-from services.profile.core.catalogue import DEFINITIONS
 from services.profile.core.config import ProfileConfig
-from services.profile.core.state import Changes, Conclusion, Rfm, TagState, View
+from services.profile.core.state import Changes, Conclusion, TagState
+from services.profile.core.tagging.catalogue import Definition
+from services.profile.core.tagging.facts import Facts
 
 
 def conclude(
-    view: View, rfm: Rfm, before: Sequence[Conclusion], cause: str, cause_at_ms: int, config: ProfileConfig
+    facts: Facts, before: Sequence[Conclusion], cause: str, cause_at_ms: int, config: ProfileConfig
 ) -> tuple[Conclusion, Changes]:
-    """What holds as of the view, and what that changes against `before`.
+    """What holds as of the facts' day, and what that changes against `before`.
 
     before       what held just before: [own]; [own, taken] at a merge; [taken] for a customer split off; [] for a new
                  one. A tag that any of them holds is not added again; one that any held and that is over is removed.
     cause        place of the record behind it, "" for a tick.
-    cause_at_ms  its time; not used for a tick: what a tick begins is dated to the start of the view's day.
+    cause_at_ms  its time; not used for a tick: what a tick begins is dated to the start of the facts' day.
     """
+    catalogue, today = config.catalogue, facts.today
     prior = before[0].tags if len(before) == 1 else _held_by_any(before)
+    # What is not counted from the beginning says nothing; what was held by it stays until it is.
+    missing = facts.missing_measures()
+    stage, held_now = catalogue.judge(facts, today, prior, missing)
+    facts.stage = stage
     tags: dict[str, TagState] = {}
+    facts.held = tags
     added: list[tuple[str, str, str]] = []
-    for definition in DEFINITIONS:
-        if not definition.holds(view, rfm, config):
+    for definition, is_held in zip(catalogue.tags, held_now, strict=True):
+        if not is_held:
             continue
         name = definition.name
         held = prior.get(name)
-        clock = definition.clock
-        if clock is not None:
-            day, place = clock(view, rfm, config)
-            if held is not None and held.anchor == place:
-                state = held
-            else:
-                state = TagState(config.calendar.start_ms(day), place, definition.reason(view, rfm, config))
-        elif held is not None:
+        if held is not None and (definition.clock is None or _is_kept(definition, facts, missing)):
             state = held
         else:
-            since_ms, anchor = _begun(view, cause, cause_at_ms, config)
-            state = TagState(since_ms, anchor, definition.reason(view, rfm, config))
+            state = _state(definition, held, facts, cause, cause_at_ms, config)
         tags[name] = state
         if held is None:
             added.append((name, state.anchor, state.reason))
+    since_ms = _stage_since_ms(facts, before, cause, cause_at_ms, config)
     removed: tuple[str, ...] = ()
     if len(prior) + len(added) > len(tags):
         removed = tuple(sorted(prior.keys() - tags.keys()))
-    stage = lifecycle.stage_of(view, config)
-    since_ms = _stage_since_ms(before, stage, view, cause, cause_at_ms, config)
-    return Conclusion(tags, stage, since_ms), Changes(tuple(added), removed, before[0].stage if before else "", stage)
+    changes = Changes(tuple(added), removed, before[0].stage if before else "", stage)
+    return Conclusion(tags, stage, since_ms, catalogue.version), changes
+
+
+def _is_kept(definition: Definition, facts: Facts, missing: bool) -> bool:
+    """Whether a tag that time began stays although its condition does not say so any more."""
+    if missing and definition.needs:
+        return True
+    return definition.ends is not None and not definition.holds(facts, facts.today)
+
+
+def _state(
+    definition: Definition, held: TagState | None, facts: Facts, cause: str, cause_at_ms: int, config: ProfileConfig
+) -> TagState:
+    """A tag that holds: as it was held, else begun by time or by the record."""
+    if definition.clock is not None:
+        day, place = definition.clock(facts)
+        if held is not None and held.anchor == place:
+            return held
+        return TagState(config.calendar.start_ms(day), place, definition.reason(facts, day))
+    if held is not None:
+        return held
+    since_ms, anchor = _begun(facts, cause, cause_at_ms, config)
+    return TagState(since_ms, anchor, definition.reason(facts, facts.today))
 
 
 def _held_by_any(before: Sequence[Conclusion]) -> dict[str, TagState]:
@@ -65,21 +85,18 @@ def _held_by_any(before: Sequence[Conclusion]) -> dict[str, TagState]:
     return prior
 
 
-def _begun(view: View, cause: str, cause_at_ms: int, config: ProfileConfig) -> tuple[int, str]:
+def _begun(facts: Facts, cause: str, cause_at_ms: int, config: ProfileConfig) -> tuple[int, str]:
     """(since, anchor) of what begins now. A tick has no record: the last purchase or activity stands for it."""
     if cause:
         return cause_at_ms, cause
-    return config.calendar.start_ms(view.today), view.purchase_place or view.activity_place
+    return config.calendar.start_ms(facts.today), facts.place(("purchase",)) or facts.place(("activity",))
 
 
 def _stage_since_ms(
-    before: Sequence[Conclusion], stage: str, view: View, cause: str, cause_at_ms: int, config: ProfileConfig
+    facts: Facts, before: Sequence[Conclusion], cause: str, cause_at_ms: int, config: ProfileConfig
 ) -> int:
-    day = lifecycle.timed_day(view, stage, config)
-    if day is not None:
-        return config.calendar.start_ms(day)
-    since_ms: int | None = None
-    for conclusion in before:
-        if conclusion.stage == stage and (since_ms is None or conclusion.stage_since_ms < since_ms):
-            since_ms = conclusion.stage_since_ms
-    return _begun(view, cause, cause_at_ms, config)[0] if since_ms is None else since_ms
+    definition = next(stage for stage in config.catalogue.stages if stage.name == facts.stage)
+    if definition.clock is not None:
+        return config.calendar.start_ms(definition.clock(facts)[0])
+    since_ms = min((one.stage_since_ms for one in before if one.stage == facts.stage), default=None)
+    return _begun(facts, cause, cause_at_ms, config)[0] if since_ms is None else since_ms

@@ -1,26 +1,44 @@
-"""When to look at a customer again although nothing arrives."""
+"""When to look at a customer again although nothing arrives, and until when a tag holds if nothing does."""
 
-from services.profile.core import lifecycle
-from services.profile.core.catalogue import DEFINITIONS
 from services.profile.core.config import ProfileConfig
 from services.profile.core.rfm import NEVER
-from services.profile.core.state import Rfm, View
+from services.profile.core.state import Conclusion
+from services.profile.core.tagging.catalogue import Definition
+from services.profile.core.tagging.definitions import holds_on
+from services.profile.core.tagging.facts import Facts
+
+# Days on which a condition may change, looked at one after the other. A condition of many sums needs a few.
+_MOST_DAYS = 24
 
 
-def next_due_ms(view: View, rfm: Rfm, config: ProfileConfig) -> int | None:
+def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
     """The next moment at which time alone can change a tag, the stage or a score; None: never.
 
-    It is the start of a business day and always later than `view.now_ms`.
-    Before it nothing changes; at it something may change or, harmlessly, not. New thresholds are not time: they count
-    when the customer is looked at next.
+    It is the start of a business day and always later than today. Before it nothing changes; at it something may
+    change or, harmlessly, not. New thresholds are not time: they count when the customer is looked at next.
     """
-    today = view.today
-    day = lifecycle.next_day(view, config)
-    if today < rfm.next_day < day:
-        day = rfm.next_day
-    for definition in DEFINITIONS:
-        if definition.next_day is not None:
-            candidate = definition.next_day(view, rfm, config)
-            if today < candidate < day:
-                day = candidate
-    return None if day == NEVER else config.calendar.start_ms(day)
+    today = facts.today
+    day = config.catalogue.next_day(facts, today)
+    if today < facts.rfm.next_day < day:
+        day = facts.rfm.next_day
+    return None if day >= NEVER else config.calendar.start_ms(day)
+
+
+def untils_ms(facts: Facts, conclusion: Conclusion, config: ProfileConfig) -> dict[str, int]:
+    """Of every tag that is held: when it ends if nothing happens; 0: not within what is known."""
+    return {
+        definition.name: _until_ms(definition, facts, config)
+        for definition in config.catalogue.tags
+        if definition.name in conclusion.tags
+    }
+
+
+def _until_ms(definition: Definition, facts: Facts, config: ProfileConfig) -> int:
+    day = facts.today
+    for _ in range(_MOST_DAYS):
+        day = definition.next_day(facts, day)
+        if day >= NEVER:
+            return 0
+        if not holds_on(definition, facts, day, True):
+            return config.calendar.start_ms(day)
+    return 0

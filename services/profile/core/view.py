@@ -6,11 +6,9 @@ for every moment not more than RING_DAYS - MAX_WINDOW_DAYS days before the newes
 
 from collections.abc import Iterable
 
-from services.profile.core.config import INTERACTION, ProfileConfig
-from services.profile.core.fold import kind_of
+from services.profile.core.config import ProfileConfig
 from services.profile.core.purchases import purchases_of
-from services.profile.core.state import Clock, Event, Part, View
-from services.profile.core.windows import engaged_in
+from services.profile.core.state import Clock, Part, View
 
 
 def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
@@ -36,7 +34,6 @@ def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
     today = config.calendar.day(now_ms)
     day = config.calendar.day
     orders = purchases_of(held, purchase, first_purchase, today, config)
-    engaged, engaged_until_day = engaged_in(held, today, config)
     return View(
         held,
         now_ms,
@@ -61,42 +58,13 @@ def view(parts: Iterable[Part], now_ms: int, config: ProfileConfig) -> View:
         orders.has_repeated,
         orders.frequency,
         orders.oldest_order_day,
-        orders.loyal_until_day,
         orders.currency,
         orders.net_minor,
         orders.oldest_money_day,
-        engaged,
-        engaged_until_day,
+        orders.purchase_ms,
+        orders.first_purchase_ms,
+        one,
     )
-
-
-def go_on(seen: View, part: Part, event: Event, config: ProfileConfig) -> bool:
-    """True when `event`, about to be folded into `part` of this view, leaves all tags, the stage and the scores.
-
-    `seen` is then corrected to what `view` would say after the fold; else it is as it was. The event must be one of
-    plain activity, of a name the part knows (another one may push a counted name out), on a day that lets no ring
-    forget, later than the first; and the day of the last activity must neither change nor be one that began a tag.
-    """
-    name, at = event.name, event.occurred_at
-    kind = kind_of(event, config)
-    if kind > INTERACTION or kind & (INTERACTION - 1) or name in config.engaged or name not in part.counters:
-        return False
-    day = config.calendar.day(at)
-    if day > part.newest_day or at <= seen.first_ms:
-        return False
-    if kind:
-        clock = at, event.place
-        if not seen.is_active or day > seen.activity_day or seen.today - seen.activity_day > config.limits.at_risk_days:
-            return False
-        if clock > (seen.activity_ms, seen.activity_place):
-            seen.activity_ms, seen.activity_place = clock
-        # Never earlier than the last activity then, so that its day stays too.
-        if seen.lapse_day is None and clock > (seen.churn_ms, seen.churn_place):
-            seen.churn_ms, seen.churn_place = clock
-    seen.events += 1
-    if at > seen.last_ms:
-        seen.last_ms = at
-    return True
 
 
 def _later(a: Clock | None, b: Clock | None) -> Clock | None:

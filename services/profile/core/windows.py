@@ -14,15 +14,15 @@ def orders_in(found: list[Settled], after: int, enough: int) -> tuple[int, int |
     """(purchases later than day `after`, the first day of them, the day of the `enough`-th newest or 0)."""
     if len(found) == 1:
         ring = found[0].orders
-        count, first_day = _net(ring, after)
+        count, first_day = net(ring, after)
         return count, first_day, 0 if count < enough else _day_of(ring, enough)
     count, first_day = 0, None
     for one in found:
-        net, day = _net(one.orders, after)
+        amount, day = net(one.orders, after)
         if day is not None:
-            count += net
+            count += amount
             first_day = day if first_day is None or day < first_day else first_day
-    return count, first_day, 0 if count < enough else _day_of_many([one.orders for one in found], enough)
+    return count, first_day, 0 if count < enough else day_of_many([one.orders for one in found], enough)
 
 
 def money_in(
@@ -34,19 +34,19 @@ def money_in(
     """
     if len(parts) == 1 and not parts[0].money and found and len(found[0].money) == 1:
         for currency, ring in found[0].money.items():
-            return (currency, *_net(ring, after))
+            return (currency, *net(ring, after))
     sums: dict[str, int] = {}
     past: dict[str, int] = {}
     oldest: int | None = None
     for rings in (*[one.money for one in found], *[part.money for part in parts]):
         for stated, ring in rings.items():
             # Of all time: a part's ring forgets days, not their sum.
-            net, day = (ring.total, after) if after == ALL_TIME else _net(ring, after)
-            currency, net = in_main(stated, net, config)
+            amount, day = (ring.total, after) if after == ALL_TIME else net(ring, after)
+            currency, amount = in_main(stated, amount, config)
             if day is None:
                 past[currency] = 0
             else:
-                sums[currency] = sums.get(currency, 0) + net
+                sums[currency] = sums.get(currency, 0) + amount
                 oldest = day if oldest is None or day < oldest else oldest
     sums = sums or past
     if not sums:
@@ -56,27 +56,21 @@ def money_in(
     return currency, sums[currency], oldest
 
 
-def engaged_in(parts: tuple[Part, ...], today: int, config: ProfileConfig) -> tuple[int, int]:
-    """(service and social interactions in their window, first day with too few of them or 0)."""
-    window = config.windows.interactive
-    after = today - window
-    names = config.engaged
-    rings = []
-    count = 0
-    for part in parts:
-        for name, ring in part.counters.items():
-            if name in names:
-                days = ring.days
-                if days and days[-1] > after:
-                    count += sum(ring.values) if days[0] > after else _net(ring, after)[0]
-                    rings.append(ring)
-    enough = config.limits.interactive_count + 1
-    if count < enough:
-        return count, 0
-    return count, (_day_of(rings[0], enough) if len(rings) == 1 else _day_of_many(rings, enough)) + window
+def sum_after(rings: list[Ring], after: int) -> int:
+    """The sum of several rings later than day `after`."""
+    total = 0
+    for ring in rings:
+        days = ring.days
+        if days and days[-1] > after:
+            values = ring.values
+            if days[0] > after:
+                total += values[0] if len(values) == 1 else sum(values)
+            else:
+                total += sum(values[bisect_right(days, after) :])
+    return total
 
 
-def _net(ring: Ring, after: int) -> tuple[int, int | None]:
+def net(ring: Ring, after: int) -> tuple[int, int | None]:
     """(sum later than day `after`, first day of it)."""
     days = ring.days
     if not days or days[-1] <= after:
@@ -97,7 +91,7 @@ def _day_of(ring: Ring, place: int) -> int:
     return ring.days[index]
 
 
-def _day_of_many(rings: list[Ring], place: int) -> int:
+def day_of_many(rings: list[Ring], place: int) -> int:
     """The same for several rings together."""
     # A day holds at least one thing, so of the newest `place` none is outside its ring's last `place` days.
     entries: list[tuple[int, int]] = []

@@ -24,14 +24,13 @@ from services.chassis.testing.fake_kafka import SendFailure
 from services.chassis.testing.simulation import START_MS, Service, Simulation
 from services.profile import handler as profile
 from services.profile.core.customer_log import CustomerState
-from services.profile.core.rfm import score
+from services.profile.core.judgement import judgement
 from services.profile.core.state import encode
 from services.profile.core.tags import conclude
-from services.profile.core.view import view
 from services.profile.sweep import Sweep
 from tests.property.customer_log.graph_feed import PARTITIONS, SOURCES, TOPIC, Feed
 from tests.property.customer_log.naive_profile import NaiveProfile
-from tests.unit.profile.profile_builders import CONFIG, CUTS
+from tests.unit.profile.profile_builders import CONFIG, CUTS, STICKY
 
 DAY_MS = 86_400_000
 IDS = [f"{kind}:{number}" for kind in ("user_id", "phone", "email", "anonymous_id") for number in range(3)]
@@ -209,9 +208,10 @@ class CustomerMachine(RuleBasedStateMachine):
             assert (state.conclusion is None) == (not any(person.lines))
             assert timers.pop(name, None) == self.naive.due_ms(person)
             if state.conclusion is not None:
-                seen = view(state.parts.values(), self.simulation.wall_ms, CONFIG)
-                fresh, _ = conclude(seen, score(seen, CUTS, CONFIG), [], "", 0, CONFIG)
-                assert (state.conclusion.tags.keys(), state.conclusion.stage) == (fresh.tags.keys(), fresh.stage)
+                judged = judgement(tuple(state.parts.values()), self.simulation.wall_ms, CUTS, CONFIG)
+                fresh, _ = conclude(judged.facts, [], "", 0, CONFIG)
+                assert state.conclusion.stage == fresh.stage
+                assert fresh.tags.keys() <= state.conclusion.tags.keys() <= fresh.tags.keys() | STICKY
             if not self.has_time:
                 assert state.conclusion == person.conclusion
         assert timers == {}, "timers of customers that do not exist"

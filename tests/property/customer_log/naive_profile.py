@@ -9,12 +9,11 @@ from typing import Any
 
 from services.profile.core.contribution import contribution
 from services.profile.core.fold import fold
-from services.profile.core.rfm import score
+from services.profile.core.judgement import judgement
 from services.profile.core.state import Changes, Conclusion, Event, Part
 from services.profile.core.summary import profile_json
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
-from services.profile.core.view import view
 from tests.property.customer_log.graph_feed import TOUCHPOINT, place_of
 from tests.property.identity.naive_graph import LogItem
 from tests.unit.profile.profile_builders import CONFIG, CUTS
@@ -113,10 +112,9 @@ class NaiveProfile:
         self, person: Person, item: LogItem, cause: str, before: list[Conclusion], at_ms: int, accepted_ms: int,
         kind: str, extra: Line,
     ) -> set[str]:  # fmt: skip
-        seen = view(person.parts().values(), self.now_ms, CONFIG)
-        rfm = score(seen, CUTS, CONFIG)
-        person.conclusion, changes = conclude(seen, rfm, before, cause, at_ms, CONFIG)
-        profile = profile_json(item.customer, seen, person.conclusion, rfm)
+        judged = judgement(tuple(person.parts().values()), self.now_ms, CUTS, CONFIG)
+        person.conclusion, changes = conclude(judged.facts, before, cause, at_ms, CONFIG)
+        profile = profile_json(item.customer, judged.seen, person.conclusion, judged.rfm)
         person.lines.append(line_of(item, kind, cause, accepted_ms, changes, profile, extra))
         return {name for name, _, _ in changes.tags_added}
 
@@ -124,8 +122,8 @@ class NaiveProfile:
         """When time alone can change what is held true of a person."""
         if person.conclusion is None:
             return None
-        seen = view(person.parts().values(), self.now_ms, CONFIG)
-        return next_due_ms(seen, score(seen, CUTS, CONFIG), CONFIG)
+        judged = judgement(tuple(person.parts().values()), self.now_ms, CUTS, CONFIG)
+        return next_due_ms(judged.facts_now(person.conclusion), CONFIG)
 
 
 def line_of(

@@ -6,10 +6,14 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from services.profile.core.config import ProfileConfig, parse_config
+from services.profile.core.config import ProfileConfig
+from services.profile.core.configuration import parse_config
 from services.profile.core.state import Event
+from tests.unit.profile.profile_builders import SHIPPED
 
-ZONES = {name: parse_config({"time_zone": name}) for name in ("Asia/Shanghai", "Europe/Berlin", "America/St_Johns")}
+ZONES = {
+    name: parse_config({"time_zone": name}, SHIPPED) for name in ("Asia/Shanghai", "Europe/Berlin", "America/St_Johns")
+}
 CONFIG = ZONES["Asia/Shanghai"]
 DAY_MS = 86_400_000
 NOW_MS = 1_790_000_000_000
@@ -113,12 +117,7 @@ def naive_view(events: list[Event], now_ms: int, config: ProfileConfig = CONFIG)
     for _, currency, minor in in_money or movements:
         sums[currency] = sums.get(currency, 0) + (minor if in_money else 0)
     currency = "CNY" if "CNY" in sums else min(sums, key=lambda c: (-sums[c], c), default="")
-    engaged = [e for e in tracked if e.name in config.engaged and day(e.occurred_at) > today - 90]
     shown = active or first
-    buy_days, engaged_days = sorted(in_window), sorted(day(e.occurred_at) for e in engaged)
-    loyal_until = 0
-    if len(buy_days) >= 4:
-        loyal_until = min(buy_days[-1] + 91, buy_days[-4] + 365)
     return {
         "events": len(events),
         "first_ms": first[0],
@@ -141,9 +140,6 @@ def naive_view(events: list[Event], now_ms: int, config: ProfileConfig = CONFIG)
         "currency": currency,
         "net_minor": sums.get(currency, 0),
         "oldest_money_day": min((day(at) for at, _, _ in in_money), default=None),
-        "engaged": len(engaged),
-        "engaged_until_day": engaged_days[-6] + 90 if len(engaged_days) > 5 else 0,
-        "loyal_until_day": loyal_until if loyal_until > today else 0,
     }
 
 

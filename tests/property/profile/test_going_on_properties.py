@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile.core.fold import MAX_NAMES, fold
-from services.profile.core.rfm import score
+from services.profile.core.judgement import go_on, judgement
 from services.profile.core.state import View
 from services.profile.core.summary import counts_of, profile_head, profile_json
 from services.profile.core.tags import conclude
-from services.profile.core.view import go_on, view
+from services.profile.core.timers import next_due_ms
 from tests.property.profile.profile_naive import CALM, DAY_MS, NOW_MS, TRAITS, ZONES, event_lists
-from tests.unit.profile.profile_builders import CONFIG, CUTS, at, event
+from tests.unit.profile.profile_builders import CONFIG, CUTS, TODAY, at, event
 from tests.unit.profile.profile_builders import NOW_MS as NOW_OF_BUILDERS
 
 HOUR_MS = 3_600_000
@@ -39,7 +39,7 @@ some_events = st.one_of(event_lists(), busy_days())
 
 
 def fields(one: View) -> dict[str, object]:
-    return {name: getattr(one, name) for name in View.__struct_fields__}
+    return {name: getattr(one, name) for name in View.__struct_fields__ if name != "clocks"}
 
 
 @given(
@@ -50,27 +50,29 @@ def fields(one: View) -> dict[str, object]:
 )
 @CALM
 def test_the_next_event_gives_what_looking_anew_gives(events, nodes, now_ms, zone):
-    config, parts, seen, rfm, held, head, counts = ZONES[zone], {}, None, None, None, b"", {}
+    config, parts, judged, held, head, counts = ZONES[zone], {}, None, None, b"", {}
     for one, node in zip(events, nodes, strict=False):
         part = parts.get(node)
-        goes_on = seen is not None and part is not None and go_on(seen, part, one, config)
+        goes_on = judged is not None and part is not None and go_on(judged, part, one, config)
         parts[node] = fold(part, one, config)
-        anew = view(parts.values(), now_ms, config)
-        anew_rfm = score(anew, CUTS, config)
+        anew = judgement(tuple(parts.values()), now_ms, CUTS, config)
         before = [] if held is None else [held]
-        conclusion, changes = conclude(anew, anew_rfm, before, one.place, one.occurred_at, config)
+        conclusion, changes = conclude(anew.facts, before, one.place, one.occurred_at, config)
         if goes_on:
-            assert fields(seen) == fields(anew)
-            assert (rfm, held) == (anew_rfm, conclusion)
+            assert fields(judged.seen) == fields(anew.seen)
+            assert (judged.rfm, held) == (anew.rfm, conclusion)
             assert changes.is_empty()
+            assert next_due_ms(judged.facts_now(held), config) == next_due_ms(anew.facts, config)
             counts[one.name] += 1
-            assert counts == counts_of(anew.parts)
+            assert counts == counts_of(anew.seen.parts)
             if one.traits:
-                head = profile_head("c", seen, held, rfm)
-            assert profile_json("c", seen, held, rfm, head, counts) == profile_json("c", anew, conclusion, anew_rfm)
+                head = profile_head("c", judged.seen, held, judged.rfm)
+            assert profile_json("c", judged.seen, held, judged.rfm, head, counts) == profile_json(
+                "c", anew.seen, conclusion, anew.rfm
+            )
         else:
-            seen, rfm, held, counts = anew, anew_rfm, conclusion, counts_of(anew.parts)
-            head = profile_head("c", seen, held, rfm)
+            judged, held, counts = anew, conclusion, counts_of(anew.seen.parts)
+            head = profile_head("c", judged.seen, held, judged.rfm)
         seen_by_hypothesis(f"goes on: {goes_on}")
 
 
@@ -80,37 +82,57 @@ def test_a_view_that_does_not_go_on_stays_as_it_is(events, now_ms):
     part = None
     for one in events:
         if part is not None:
-            seen = view([part], now_ms, CONFIG)
-            before = fields(seen)
-            if not go_on(seen, part, one, CONFIG):
-                assert fields(seen) == before
+            judged = judgement((part,), now_ms, CUTS, CONFIG)
+            before = fields(judged.seen)
+            if not go_on(judged, part, one, CONFIG):
+                assert fields(judged.seen) == before
         part = fold(part, one, CONFIG)
+
+
+def judged_of(part):
+    return judgement((part,), NOW_OF_BUILDERS, CUTS, CONFIG)
 
 
 def test_another_page_on_the_same_day_goes_on():
     part = fold(None, event(occurred_at=at(0, 1_000)), CONFIG)
-    seen = view([part], NOW_OF_BUILDERS, CONFIG)
-    assert go_on(seen, part, event(occurred_at=at(0, 2_000)), CONFIG)
+    judged = judged_of(part)
+    assert go_on(judged, part, event(occurred_at=at(0, 2_000)), CONFIG)
+    seen = judged.seen
     assert (seen.events, seen.last_ms, seen.activity_ms) == (2, at(0, 2_000), at(0, 2_000))
 
 
 def test_what_time_began_is_dated_anew_by_the_next_event_of_that_day():
     part = fold(None, event(days_ago=100, occurred_at=at(100, 1_000)), CONFIG)
-    assert not go_on(view([part], NOW_OF_BUILDERS, CONFIG), part, event(occurred_at=at(100, 2_000)), CONFIG)
+    assert not go_on(judged_of(part), part, event(days_ago=100, occurred_at=at(100, 2_000)), CONFIG)
 
 
 def test_a_new_name_may_push_a_counted_one_out():
     part = fold(None, event("Service Ticket Opened"), CONFIG)
     for number in range(MAX_NAMES - 1):
         fold(part, event(f"A {number}"), CONFIG)
-    seen = view([part], NOW_OF_BUILDERS, CONFIG)
-    assert seen.engaged == 1
+    assert judged_of(part).facts.sum("service_or_social", 90, TODAY) == 1
     new = event("A new one", occurred_at=at(0) + 1)
-    assert not go_on(seen, part, new, CONFIG)
-    assert view([fold(part, new, CONFIG)], NOW_OF_BUILDERS, CONFIG).engaged == 0
+    assert not go_on(judged_of(part), part, new, CONFIG)
+    assert judged_of(fold(part, new, CONFIG)).facts.sum("service_or_social", 90, TODAY) == 0
+
+
+def test_the_interaction_that_a_condition_waits_for_does_not_go_on():
+    part = fold(None, event(occurred_at=at(0, 1_000)), CONFIG)
+    for number in range(2, 6):
+        judged = judged_of(part)
+        assert go_on(judged, part, event(occurred_at=at(0, number * 1_000)), CONFIG)
+        fold(part, event(occurred_at=at(0, number * 1_000)), CONFIG)
+    assert not go_on(judged_of(part), part, event(occurred_at=at(0, 9_000)), CONFIG)
+
+
+def test_interactions_of_one_batch_are_counted_up_to_that_one():
+    part = fold(None, event(occurred_at=at(0, 1_000)), CONFIG)
+    judged = judged_of(part)
+    assert [go_on(judged, part, event(occurred_at=at(0, n * 1_000)), CONFIG) for n in range(2, 8)] == [True] * 4 + [
+        False
+    ] * 2
 
 
 def test_the_first_interaction_does_not_go_on():
     part = fold(None, event("Coupon Shown", type="identify", occurred_at=at(0, 1_000)), CONFIG)
-    seen = view([part], NOW_OF_BUILDERS, CONFIG)
-    assert not go_on(seen, part, event("Coupon Shown", occurred_at=at(0, 2_000)), CONFIG)
+    assert not go_on(judged_of(part), part, event("Coupon Shown", occurred_at=at(0, 2_000)), CONFIG)

@@ -3,41 +3,59 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.profile.core.config import parse_config
-from services.profile.core.rfm import score
+from services.profile.core.configuration import parse_config
+from services.profile.core.judgement import judgement
 from services.profile.core.state import Conclusion
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
-from services.profile.core.view import view
 from tests.property.profile.profile_naive import CALM, NOW_MS, ZONES, event_lists, local_day
 from tests.property.profile.test_view_properties import nodes_of, spread
 from tests.unit.profile.profile_builders import CUTS
 
 HORIZON_DAYS = 420
+# The same kinds of conditions with days that are over soon.
 SMALL = parse_config(
+    {"windows_days": {"rfm": 9}},
     {
-        "windows_days": {"rfm": 9, "interactive": 5},
-        "limits": {
-            "new_customer_days": 3,
-            "newcomer_days": 4,
-            "login_lapsed_days": 6,
-            "at_risk_days": 5,
-            "dormant_days": 8,
-            "churned_days": 12,
-            "loyal_purchases": 2,
-            "loyal_days": 4,
-            "interactive_count": 1,
+        "counters": {
+            "engaged": {"events": ["Service Ticket Opened", "Content Shared"]},
+            "big_tickets": {"events": ["Service Ticket Opened", "Page Viewed"], "where": "size > 2"},
         },
-    }
+        "stages": [
+            {"stage": "churned", "if": "days_since(contact) > 12"},
+            {"stage": "dormant", "if": "days_since(activity) >= 9"},
+            {"stage": "loyal", "if": "orders(9) >= 2 and days_since(purchase) <= 4"},
+            {"stage": "repeat", "if": "orders() > 1"},
+            {"stage": "first_purchase", "if": "not orders() == 0"},
+            {"stage": "prospect"},
+        ],
+        "tags": {
+            "new_customer": {"if": "days_since(first_purchase) <= 3"},
+            "newcomer": {"if": "days_since(registration) < 4"},
+            "lapsed": {"if": "days_since(login, purchase) > 6"},
+            "at_risk": {"if": "days_since(activity) > 5"},
+            "engaged_twice": {"if": "engaged(5) > 1", "ends": "engaged(7) < 1"},
+            "engaged_share": {"if": "engaged(4) / interactions(6) >= 0.5"},
+            "spender": {"if": "spend(6) > 40 or spend(3) < -5"},
+            "exactly": {"if": "interactions(3) == 2 or 2 <= engaged(8) < 4"},
+            "low": {"if": "r <= 2 and (f >= 2 or m >= 2)"},
+            "top": {"if": "percentile(spend) >= 30 and percentile(composite) < 60"},
+            "falling": {"if": "months_falling(interactions) >= 1"},
+            "quiet_buyer": {"if": 'tag("at_risk") and not tag("newcomer") and stage in ["repeat", "dormant"]'},
+            "lately": {"if": "days_since('Page Viewed', purchase) <= 2"},
+            "big": {"if": "big_tickets(5) >= 1"},
+        },
+        "segments": {"all_quiet": {"if": 'stage == "churned" or tag("quiet_buyer")'}},
+    },
 )
 
 
 def judge(parts, now_ms, before, config, cause=""):
-    one = view(parts, now_ms, config)
-    rfm = score(one, CUTS, config)
-    conclusion, changes = conclude(one, rfm, before, cause, now_ms, config)
-    known = (conclusion, rfm.r, rfm.f, rfm.m, rfm.frequency, rfm.monetary_minor, rfm.is_top_composite)
-    return known, conclusion, changes, next_due_ms(one, rfm, config)
+    one = judgement(tuple(parts), now_ms, CUTS, config)
+    conclusion, changes = conclude(one.facts, before, cause, now_ms, config)
+    rfm = one.rfm
+    known = (conclusion, rfm.r, rfm.f, rfm.m, rfm.frequency, rfm.monetary_minor)
+    return known, conclusion, changes, next_due_ms(one.facts, config)
 
 
 @given(event_lists(max_size=15), nodes_of, st.sampled_from(sorted(ZONES)))

@@ -12,11 +12,10 @@ from services.chassis.ids import stable_id
 from services.identity.core.policy import Policy
 from services.profile.core.contribution import ContributionError, contribution
 from services.profile.core.fold import fold
-from services.profile.core.rfm import score
+from services.profile.core.judgement import Judgement, judgement
 from services.profile.core.state import Changes, Conclusion, Event, Part
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
-from services.profile.core.view import view
 from tests.property.identity.graph_lab import naive_twin
 from tests.property.identity.naive_graph import LogItem, Touch
 from tests.property.simulator.rule_book import Moment, may_fire, moments
@@ -85,8 +84,7 @@ class Reference:
         due = {}
         for name, person in self.people.items():
             if person.conclusion is not None:
-                seen = view(person.parts.values(), self.now_ms, CONFIG)
-                due[name] = next_due_ms(seen, score(seen, CUTS, CONFIG), CONFIG)
+                due[name] = next_due_ms(self._look(person).facts, CONFIG)
         self.now_ms = now_ms
         for name, due_ms in due.items():
             if due_ms is not None and due_ms <= now_ms:
@@ -143,21 +141,25 @@ class Reference:
         self, name: str, person: Person, kind: str, cause: str, before: list[Conclusion], event: Event | None,
         is_first: bool, accepted_ms: int,
     ) -> None:  # fmt: skip
-        seen = view(person.parts.values(), self.now_ms, CONFIG)
-        rfm = score(seen, CUTS, CONFIG)
+        judged = self._look(person)
         at_ms = accepted_ms if event is None else event.occurred_at
-        person.conclusion, changes = conclude(seen, rfm, before, cause, at_ms, CONFIG)
+        person.conclusion, changes = conclude(judged.facts, before, cause, at_ms, CONFIG)
         self.lines.setdefault(name, []).append(Line(kind, cause, is_first, changes))
-        self._judge(person, Moment(kind, cause, event.name if event else "", is_first, changes, rfm.m), accepted_ms)
+        self._judge(
+            person, Moment(kind, cause, event.name if event else "", is_first, changes, judged.rfm.m), accepted_ms
+        )
 
     def _tick(self, name: str, person: Person) -> None:
-        seen = view(person.parts.values(), self.now_ms, CONFIG)
-        rfm = score(seen, CUTS, CONFIG)
+        judged = self._look(person)
         assert person.conclusion is not None
-        person.conclusion, changes = conclude(seen, rfm, [person.conclusion], "", self.now_ms, CONFIG)
+        person.conclusion, changes = conclude(judged.facts, [person.conclusion], "", self.now_ms, CONFIG)
         if not changes.is_empty():
-            self.lines[name].append(Line("tick", seen.activity_place, False, changes))
-            self._judge(person, Moment("tick", seen.activity_place, "", False, changes, rfm.m), self.now_ms)
+            place = judged.seen.activity_place
+            self.lines[name].append(Line("tick", place, False, changes))
+            self._judge(person, Moment("tick", place, "", False, changes, judged.rfm.m), self.now_ms)
+
+    def _look(self, person: Person) -> Judgement:
+        return judgement(tuple(person.parts.values()), self.now_ms, CUTS, CONFIG)
 
     def _judge(self, person: Person, moment: Moment, moment_ms: int) -> None:
         for rule, anchor in moments(moment):

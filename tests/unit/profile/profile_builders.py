@@ -1,20 +1,40 @@
 """Events and customers for profile's tests: a test says only what matters to it. Days are counted back from TODAY."""
 
-import msgspec
+from pathlib import Path
 
-from services.profile.core.config import ProfileConfig, parse_config
+import msgspec
+import yaml
+
+from services.profile.core.config import ProfileConfig
+from services.profile.core.configuration import parse_config
 from services.profile.core.fold import fold
+from services.profile.core.judgement import judgement
 from services.profile.core.rfm import score
 from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
 from services.profile.core.tags import conclude
 from services.profile.core.view import view
 
-CONFIG = parse_config(None)
+SHIPPED = yaml.safe_load((Path(__file__).parents[3] / "deploy" / "config" / "tags.yaml").read_text(encoding="utf-8"))
+CONFIG = parse_config(None, SHIPPED)
+# Once held they stay for a while where they would not begin: what holds depends on what held.
+STICKY = {definition.name for definition in CONFIG.catalogue.tags if definition.ends is not None}
 TODAY = 20_600
 NOON_MS = 12 * 3_600_000
 NOW_MS = CONFIG.calendar.start_ms(TODAY) + NOON_MS
-# Quintile cuts of an imagined population; 8 and more of R+F+M is the top, and more than 100.00.
-CUTS = Thresholds(7, 100, (10, 40, 100, 200), (1, 2, 3, 4), (1_000, 2_000, 5_000, 9_000), 12, 10_000)
+# Cuts of an imagined population. Percentile k: spend of k x 1.00 up to 89, then 100.00 and more; an only order of
+# k x 0.50; R+F+M rises by one every ten per cent, so that 12 and more is the top tenth.
+CUTS = Thresholds(
+    7,
+    100,
+    (10, 40, 100, 200),
+    (1, 2, 3, 4),
+    (1_000, 2_000, 5_000, 9_000),
+    12,
+    10_000,
+    (*range(100, 9_000, 100), *[10_000] * 10),
+    tuple(range(50, 5_000, 50)),
+    tuple(3 + k // 10 for k in range(1, 90)) + (11,) * 10,
+)
 
 decode_part = msgspec.msgpack.Decoder(Part).decode
 decode_conclusion = msgspec.msgpack.Decoder(Conclusion).decode
@@ -77,8 +97,8 @@ def concluded(
     config: ProfileConfig = CONFIG,
 ) -> tuple[Conclusion, Changes]:
     """What follows from these events."""
-    one = seen(*events, now_ms=now_ms, config=config)
-    return conclude(one, score(one, thresholds, config), before, cause, now_ms, config)
+    judged = judgement((part_of(*events, config=config),), now_ms, thresholds, config)
+    return conclude(judged.facts, before, cause, now_ms, config)
 
 
 def tags_of(*events: Event, now_ms: int = NOW_MS, thresholds: Thresholds | None = CUTS) -> set[str]:

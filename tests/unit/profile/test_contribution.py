@@ -19,6 +19,7 @@ RECORD = {
     "amount_minor": 0,
     "currency": "",
     "traits": b'{"name":"Li Lei"}',
+    "properties": b"{}",
     "flags": 1,
 }
 

@@ -2,12 +2,11 @@
 
 import pytest
 
-from services.profile.core.lifecycle import stage_of
-from tests.unit.profile.profile_builders import CONFIG, NOW_MS, TODAY, at, concluded, event, purchase, seen
+from tests.unit.profile.profile_builders import CONFIG, NOW_MS, TODAY, at, concluded, event, purchase
 
 
 def stage(*events):
-    return stage_of(seen(*events), CONFIG)
+    return concluded(*events)[0].stage
 
 
 def test_someone_without_purchase_is_a_prospect():
@@ -97,7 +96,3 @@ def test_a_merge_keeps_the_earliest_beginning_of_a_stage_that_goes_on():
     for before in ((young, old), (old, young)):
         merged, _ = concluded(event("Page Viewed", 1), event("Page Viewed", 9), before=before)
         assert (merged.stage, merged.stage_since_ms) == ("prospect", at(9))
-
-
-def test_loyal_ends_on_the_day_the_fourth_newest_purchase_leaves_the_window():
-    assert seen(*[purchase(days) for days in (364, 200, 150, 10)]).loyal_until_day == TODAY + 1

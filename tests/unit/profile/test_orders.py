@@ -7,7 +7,7 @@ import pytest
 
 from services.chassis.errors import Fatal
 from services.profile.core import orders
-from services.profile.core.config import parse_config
+from services.profile.core.configuration import parse_config
 from services.profile.core.orders import order_key
 from services.profile.core.state import encode
 from services.profile.core.view import view
@@ -15,6 +15,7 @@ from services.profile.handler import read_state
 from tests.unit.profile.profile_builders import (
     CONFIG,
     NOW_MS,
+    SHIPPED,
     TODAY,
     at,
     cancelled,
@@ -80,7 +81,7 @@ def test_a_refund_of_an_order_nobody_bought_counts_on_its_own_day():
 def test_a_cancelled_order_is_no_purchase():
     one = seen(purchase(9, 900, order_id="A"), cancelled("A", 8))
     assert (one.purchase_day, one.first_purchase_day, one.purchase_place) == (None, None, "")
-    assert (one.frequency, one.net_minor, one.has_repeated, one.loyal_until_day) == (0, 0, False, 0)
+    assert (one.frequency, one.net_minor, one.has_repeated) == (0, 0, False)
 
 
 def test_after_a_cancellation_the_purchase_before_is_the_last_one_and_the_one_after_the_first():
@@ -165,7 +166,7 @@ def test_an_order_keeps_the_amount_of_its_last_currency():
     assert (one.currency, one.net_minor, one.frequency) == ("USD", 200, 1)
 
 
-RATES = parse_config({"rates": {"as_of": "2026-11-01", "to_main": {"USD": 7.1, "JPY": "0.0468", "KWD": 23}}})
+RATES = parse_config({"rates": {"as_of": "2026-11-01", "to_main": {"USD": 7.1, "JPY": "0.0468", "KWD": 23}}}, SHIPPED)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_a_currency_without_a_rate_is_kept_apart():
 
 def test_other_rates_count_at_once_for_all_history():
     part = part_of(purchase(1, 100, currency="USD"))
-    dearer = parse_config({"rates": {"as_of": "2026-12-01", "to_main": {"USD": 8}}})
+    dearer = parse_config({"rates": {"as_of": "2026-12-01", "to_main": {"USD": 8}}}, SHIPPED)
     assert [view([part], NOW_MS, config).net_minor for config in (CONFIG, RATES, dearer, RATES)] == [100, 710, 800, 710]
 
 
@@ -215,7 +216,7 @@ def test_an_order_and_its_refund_may_be_known_to_two_nodes():
 
 
 def test_over_all_time_orders_and_refunds_never_leave():
-    config = parse_config({"windows_days": {"rfm": 0}})
+    config = parse_config({"windows_days": {"rfm": 0}}, SHIPPED)
     part = part_of(purchase(0, 100), purchase(3_000, 900), refund(2_999, 300), refund(1, 7), config=config)
     one = view([part], NOW_MS, config)
     assert (one.frequency, one.net_minor, one.oldest_order_day, one.oldest_money_day) == (2, 693, None, None)
@@ -264,11 +265,11 @@ def test_what_was_settled_before_is_not_what_counts_after_the_next_order():
 @pytest.mark.parametrize("group", ["refund", "update", "cancellation", "purchase_line"])
 def test_one_name_cannot_mean_two_things_to_an_order(group):
     with pytest.raises(ValueError, match="'Order Completed' under one of purchase"):
-        parse_config({"events": {group: ["Order Completed"]}})
+        parse_config({"events": {group: ["Order Completed"]}}, SHIPPED)
 
 
 def test_a_cancellation_may_be_named_among_the_quiet_ones():
-    config = parse_config({"events": {"quiet": ["Order Cancelled"]}})
+    config = parse_config({"events": {"quiet": ["Order Cancelled"]}}, SHIPPED)
     assert config.kinds["Order Cancelled"] == CONFIG.kinds["Order Cancelled"]
 
 

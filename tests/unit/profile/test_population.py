@@ -67,10 +67,10 @@ def test_the_top_tenth_of_spend_is_the_ninetieth_percentile():
 def test_thresholds_of_a_release_without_percentiles_stay_readable_and_are_replaced():
     rows = some(500)
     cuts = published_for(rows)
-    older = msgspec.structs.replace(cuts, spend_percentiles=(), first_order_percentiles=())
+    older = msgspec.structs.replace(cuts, spend_percentiles=(), first_order_percentiles=(), composite_percentiles=())
     assert decode_thresholds(msgspec.msgpack.encode(msgspec.msgpack.decode(encode(older))[:7])) == older
     fields = msgspec.json.decode(to_json(older))
-    del fields["spend_percentiles"], fields["first_order_percentiles"]
+    del fields["spend_percentiles"], fields["first_order_percentiles"], fields["composite_percentiles"]
     assert from_json(msgspec.json.encode(fields).decode()) == older
     assert not is_right_for(older, rows)
     assert is_right_for(cuts, rows)

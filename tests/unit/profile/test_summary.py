@@ -3,19 +3,17 @@
 import json
 
 from services.profile.core.fold import fold
-from services.profile.core.rfm import score
+from services.profile.core.judgement import judgement
 from services.profile.core.state import encode
 from services.profile.core.summary import profile_json, snapshot_fields, traits_of
 from services.profile.core.tags import conclude
-from services.profile.core.view import view
 from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, at, decode_part, event, part_of, purchase
 
 
 def judged(parts):
-    one = view(parts, NOW_MS, CONFIG)
-    rfm = score(one, CUTS, CONFIG)
-    conclusion, _ = conclude(one, rfm, [], "1.0.3", NOW_MS, CONFIG)
-    return one, conclusion, rfm
+    one = judgement(tuple(parts), NOW_MS, CUTS, CONFIG)
+    conclusion, _ = conclude(one.facts, [], "1.0.3", NOW_MS, CONFIG)
+    return one.seen, conclusion, one.rfm
 
 
 def stated(days_ago, traits, **fields):
@@ -67,7 +65,7 @@ def test_the_snapshot_lists_tags_by_name_and_masked_identifiers_once():
         part_of(event("Registered", 1, identifiers=("phone:+86138****5678",))),
     ]
     fields = snapshot_fields(*judged(parts))
-    assert [tag["name"] for tag in json.loads(fields["tags"])] == ["new_customer", "newcomer"]
+    assert [tag["name"] for tag in json.loads(fields["tags"])] == ["growing", "new_customer", "newcomer"]
     assert fields["identifiers"] == ["phone:+86138****5678", "user_id:u"]
     assert (fields["events"], fields["recency_days"], fields["stage"]) == (2, 1, "first_purchase")
 

@@ -2,21 +2,21 @@
 
 import pytest
 
-from services.profile.core.rfm import score
+from services.profile.core.judgement import judgement
 from services.profile.core.timers import next_due_ms
-from tests.unit.profile.profile_builders import CONFIG, CUTS, TODAY, event, purchase, seen
+from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, TODAY, event, part_of, purchase
 
 SERVICE = "Service Ticket Opened"
 
 
 def due_in_days(*events, thresholds=CUTS):
     """Days from TODAY to the start of the day that is due; None: never."""
-    one = seen(*events)
-    due = next_due_ms(one, score(one, thresholds, CONFIG), CONFIG)
+    judged = judgement((part_of(*events),), NOW_MS, thresholds, CONFIG)
+    due = next_due_ms(judged.facts, CONFIG)
     if due is None:
         return None
     day = CONFIG.calendar.day(due)
-    assert CONFIG.calendar.start_ms(day) == due > one.now_ms
+    assert CONFIG.calendar.start_ms(day) == due > NOW_MS
     return day - TODAY
 
 

@@ -12,11 +12,10 @@ from services.chassis.avro import Codec
 from services.chassis.records import Record
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.examples import Example, all_examples
-from services.profile.core.catalogue import DEFINITIONS
-from services.profile.core.config import parse_config
-from services.profile.core.lifecycle import STAGES as PROFILE_STAGES
+from services.profile.core.configuration import parse_config
 from services.profile.core.state import Conclusion, Rfm
 from services.profile.core.summary import profile_json
+from services.profile.core.tagging.vocabulary import STAGES as PROFILE_STAGES
 from services.profile.core.view import view
 from services.rules.adapters import Wire, read_folder
 from services.rules.core.cel_source import PROFILE_FIELDS, RFM_FIELDS
@@ -29,6 +28,7 @@ from services.rules.handler import RulesHandler
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "deploy/config"
 SHIPPED = parse_rules(read_folder(CONFIG / "rules"))
+PROFILE = parse_config(None, yaml.safe_load((CONFIG / "tags.yaml").read_text()))
 FORMS = {"email": "email.*.txt", "webhook": "webhook.json", "wecom": "wecom.*.md", "apprise": "text.*.txt"}
 THEN = "then: [{email: {template: t}}]"
 
@@ -47,19 +47,18 @@ def test_the_shipped_rules_name_destinations_and_templates_that_exist() -> None:
 
 
 def test_the_shipped_rules_wait_for_tags_that_profile_gives() -> None:
-    given = {definition.name for definition in DEFINITIONS}
+    given = {definition.name for definition in PROFILE.catalogue.tags}
     named = {when.name for rule in SHIPPED for when in rule.whens if when.on in (On.TAG_ADDED, On.TAG_REMOVED)}
     assert named <= given
 
 
 def test_conditions_know_the_stages_and_fields_that_profile_writes() -> None:
-    config = parse_config(None)
     written = msgspec.json.decode(
         profile_json(
             "c",
-            view((), 1_750_000_000_000, config),
+            view((), 1_750_000_000_000, PROFILE),
             Conclusion({}, "prospect", 1),
-            Rfm(-1, 0, 0, "CNY", 0, 0, 0, 0, False, False, 0, 0),
+            Rfm(-1, 0, 0, "CNY", 0, 0, 0, 0, 0),
         )
     )
     assert STAGES == PROFILE_STAGES

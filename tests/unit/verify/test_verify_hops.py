@@ -24,7 +24,7 @@ from services.profile.core.state import Conclusion, Event
 from tests.unit.verify.verify_builders import CUSTOMER, cut, record, standing
 
 POLICY = load_policy("deploy/config/identity.yaml")
-CONFIG = load_config("deploy/config/profile.yaml", "Asia/Shanghai")
+CONFIG = load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", "Asia/Shanghai")
 NODES = {"user_id:erased": b"e" * 17}
 
 

@@ -1,0 +1,71 @@
+"""What is defined: counters, lifecycle stages, tags and segments, ready to be asked. definitions.py makes them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.profile.core.tagging.measures import Measure
+from services.profile.core.tagging.tree import Condition
+from services.profile.core.tagging.vocabulary import Counter
+
+if TYPE_CHECKING:
+    from services.profile.core.tagging.facts import Facts
+
+# Segments stand among a customer's tags under this prefix: one map, one way into rules and ClickHouse.
+SEGMENT = "segment:"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One stage, tag or segment.
+
+    holds      whether it holds on a day
+    ends       whether it ends although it held (hysteresis); None: when `holds` says no
+    reason     English text, asked when it begins
+    clock      see clocks.py; None: a record begins it
+    next_day   the first later day on which time may change `holds` or `ends`
+    needs      measures that must be complete for a customer before it is judged
+    version    changes with what it says; a tag that a new version adds is no news of the customer's
+    """
+
+    name: str
+    group: str
+    source: str
+    condition: Condition | None
+    holds: "Callable[[Facts, int], bool]"
+    ends: "Callable[[Facts, int], bool] | None"
+    reason: "Callable[[Facts, int], str]"
+    clock: "Callable[[Facts], tuple[int, str]] | None"
+    next_day: "Callable[[Facts, int], int]"
+    needs: frozenset[str]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All of it, in the order of evaluation: stages first, tags after those they name, segments last.
+
+    judge            (facts, day, held before, whether measures are missing) → stage, and of each tag whether it holds
+    next_day         over all of them
+    watched          names of events that a counter without properties or a condition names
+    measures         by event name, what to add up when such an event is folded
+    quiet_days       fewest days without activity that a condition looks at; below, the last activity decides nothing
+    interactions     (days, number) limits that conditions set to interactions
+    looks_at_months  whether one looks at calendar months
+    afters           (later, earlier) moments that conditions compare
+    version          of everything; measures_version: of the measures alone, "" without any
+    """
+
+    counters: Mapping[str, Counter]
+    stages: tuple[Definition, ...]
+    tags: tuple[Definition, ...]
+    judge: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]"
+    next_day: "Callable[[Facts, int], int]"
+    watched: frozenset[str]
+    measures: Mapping[str, tuple[Measure, ...]]
+    quiet_days: int
+    interactions: tuple[tuple[int, int], ...]
+    looks_at_months: bool
+    afters: tuple[tuple[str, str], ...]
+    version: str
+    measures_version: str

@@ -1,0 +1,249 @@
+"""Conditions → functions of (Facts, day). Python code is made once, when definitions are read, and run for every event.
+
+Walking the tree for every event would cost ten times as much. The code is made only from trees, never from what people
+wrote: names stand in it as quoted constants.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import cast
+
+from services.profile.core.rfm import NEVER
+from services.profile.core.tagging.facts import Facts
+from services.profile.core.tagging.tree import (
+    After,
+    All,
+    Any,
+    Arithmetic,
+    Atom,
+    Compare,
+    Condition,
+    Constant,
+    MonthsFalling,
+    Not,
+    OneOf,
+    Percentile,
+    Score,
+    Since,
+    Stage,
+    Tag,
+    Trait,
+    Value,
+    Window,
+    atoms,
+    values_of,
+)
+from services.profile.core.tagging.vocabulary import SPEND
+
+Holds = Callable[[Facts, int], bool]
+NextDay = Callable[[Facts, int], int]
+Number = Callable[[Facts, int], float | str | None]
+JudgeAll = Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]
+# Calls that cost little and are made by many conditions: days of moments, orders, scores.
+_CHEAP = re.compile(r"f\.day\('[a-z_]+'\)|f\.sum\('orders', \d+, t\)|f\.scores\(t\)\[\d\]")
+_SCORES = {"r": "f.scores(t)[0]", "f": "f.scores(t)[1]", "m": "f.scores(t)[2]", "composite": "f.composite(t)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What conditions that name the stage or other tags ask: by name, as of a day."""
+
+    stage: Callable[[Facts, int], str]
+    stage_next: NextDay
+    tag: Callable[[str, Facts, int], bool]
+    tag_next: Callable[[str, Facts, int], int]
+
+
+def holds(condition: Condition, others: Others) -> Holds:
+    """Whether the condition holds on day t, if nothing happens until then."""
+    return cast(Holds, _function(f"return {_truth(condition)}", others))
+
+
+def number(value: Value, others: Others) -> Number:
+    """The value on day t."""
+    return cast(Number, _function(f"return {_value(value, isinstance(value, Trait))}", others))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A tag as judge_all needs it; `waits`: whether it looks at measures, which may not be complete."""
+
+    name: str
+    condition: Condition
+    ends: Condition | None
+    waits: bool
+
+
+def judge_all(stages: Iterable[tuple[str, Condition | None]], tags: Iterable[Judged], others: Others) -> JudgeAll:
+    """The stage, and of each tag whether it holds, in one function: what several conditions ask is asked once.
+
+    The function takes facts, day, the tags that were held and whether measures are missing: what looks at them stays
+    as it was. Tags stand behind those they name.
+    """
+    lines, text = [], "stage = "
+    for name, condition in stages:
+        text += f"{name!r} if {_truth(condition)} else " if condition is not None else repr(name)
+    lines.append(text)
+    names = {}
+    for place, tag in enumerate(tags):
+        variable = names[tag.name] = f"h{place}"
+        text = _truth(tag.condition)
+        if tag.ends is not None:
+            text = f"{text} or ({tag.name!r} in prior and not {_truth(tag.ends)})"
+        if tag.waits:
+            text = f"({tag.name!r} in prior) if missing else ({text})"
+        lines.append(f"{variable} = {text}")
+    body = "\n    ".join([*lines, f"return stage, ({', '.join(names.values())},)"])
+    body = body.replace("others.stage(f, t)", "stage")
+    for name, variable in names.items():
+        body = body.replace(f"others.tag({name!r}, f, t)", variable)
+    return cast(JudgeAll, _function(_asked_once(body), others, "f, t, prior, missing"))
+
+
+def next_day(conditions: Iterable[tuple[Condition, str]], others: Others) -> NextDay:
+    """The first day later than t on which time alone may change what one of the conditions says; NEVER: none.
+
+    Each with the name of the tag whose holding it matters to, "" when it always does. Never too late; too early where
+    several days would have to come together.
+    """
+    found: dict[str, list[str]] = {}
+    for condition, tag in conditions:
+        guards = _guards(condition) + ([f"{tag!r} in f.held"] if tag else [])
+        for atom in atoms(condition):
+            for day in _days(atom):
+                found.setdefault(day, []).append(" and ".join(guards))
+    lines = [f"best = {NEVER}"]
+    for day, texts in found.items():
+        look = [f"day = {day}", "if t < day < best: best = day"]
+        if "" in texts:
+            lines += look
+        else:
+            lines += [f"if {' or '.join(dict.fromkeys(texts))}:", *(f"    {line}" for line in look)]
+    return cast(NextDay, _function(_asked_once("\n    ".join([*lines, "return best"])), others))
+
+
+def _asked_once(body: str) -> str:
+    """The body with what it asks several times asked once, at its beginning."""
+    asked = [code for code in dict.fromkeys(_CHEAP.findall(body)) if body.count(code) > 1]
+    for place, code in enumerate(asked):
+        body = body.replace(code, f"v{place}")
+    return "\n    ".join([*(f"v{place} = {code}" for place, code in enumerate(asked)), body])
+
+
+def _guards(condition: Condition) -> list[str]:
+    """Parts of an `and` that time alone cannot make true: while one is false, no day matters."""
+    found = []
+    for part in condition.of if isinstance(condition, All) else (condition,):
+        if isinstance(part, Compare) and isinstance(part.right, Constant) and part.sign in (">", ">=", "=="):
+            left = part.left
+            if isinstance(left, Window) and left.name != SPEND and part.sign != "==":
+                found.append(_truth(part))
+            elif isinstance(left, Score | Percentile) and not isinstance(part.right.value, str):
+                found.append("f.is_buyer")
+    return list(dict.fromkeys(found))
+
+
+def passing(sign: str, limit: float) -> list[int]:
+    """The whole numbers at which a comparison with a limit says something else than just below."""
+    after, at = floor(limit) + 1, ceil(limit)
+    return {">": [after], "<=": [after], ">=": [at], "<": [at]}.get(sign, sorted({at, after}))
+
+
+def _function(body: str, others: Others, arguments: str = "f, t") -> Callable[..., object]:
+    names: dict[str, object] = {"others": others, "__builtins__": {"isinstance": isinstance, "str": str}}
+    # What runs here was written by this module from a checked tree.
+    exec(f"def made({arguments}):\n    {body}\n", names)
+    return cast(Callable[..., object], names["made"])
+
+
+def _truth(condition: Condition) -> str:
+    if isinstance(condition, Not):
+        return f"(not {_truth(condition.of)})"
+    if isinstance(condition, All | Any):
+        word = " and " if isinstance(condition, All) else " or "
+        return f"({word.join(_truth(part) for part in condition.of)})"
+    if isinstance(condition, Compare):
+        is_text = any(isinstance(side, Constant) and isinstance(side.value, str) for side in _sides(condition))
+        return f"({_value(condition.left, is_text)} {condition.sign} {_value(condition.right, is_text)})"
+    if isinstance(condition, OneOf):
+        return f"({_value(condition.value, True)} in {condition.options!r})"
+    if isinstance(condition, Trait):
+        return f"(f.trait({condition.name!r}) is not None)"
+    if isinstance(condition, After):
+        return f"f.after({condition.later!r}, {condition.earlier!r})"
+    return f"others.tag({condition.name!r}, f, t)"
+
+
+def _sides(compare: Compare) -> tuple[Value, Value]:
+    return compare.left, compare.right
+
+
+def _value(value: Value, is_text: bool = False) -> str:
+    if isinstance(value, Constant):
+        return repr(value.value)
+    if isinstance(value, Window):
+        return f"f.sum({value.name!r}, {value.days}, t)"
+    if isinstance(value, Since):
+        return f"(t - {_latest(value)})"
+    if isinstance(value, Score):
+        return _SCORES[value.name]
+    if isinstance(value, Percentile):
+        return f"f.percentile({value.of!r}, t)"
+    if isinstance(value, MonthsFalling):
+        return f"f.months_falling({value.name!r}, t)"
+    if isinstance(value, Trait):
+        return f"f.{'trait' if is_text else 'number'}({value.name!r})"
+    if isinstance(value, Stage):
+        return "others.stage(f, t)"
+    # Division by zero is no number, as in the rest of the language: then nothing is said.
+    if value.sign == "/":
+        return f"f.ratio({_value(value.left)}, {_value(value.right)})"
+    return f"({_value(value.left)} {value.sign} {_value(value.right)})"
+
+
+def _latest(since: Since) -> str:
+    if len(since.moments) == 1 and not since.events:
+        return f"f.day({since.moments[0]!r})"
+    return f"f.latest({since.moments!r}, {since.events!r})"
+
+
+def _days(atom: Atom) -> list[str]:
+    """Code for the days on which an atom may change; those not later than t are passed over, NaN as well."""
+    if isinstance(atom, Tag):
+        return [f"others.tag_next({atom.name!r}, f, t)"]
+    if isinstance(atom, Compare) and isinstance(atom.right, Constant) and not isinstance(atom.right.value, str):
+        exact = _crossing(atom, atom.left, atom.right.value)
+        if exact is not None:
+            return exact
+    return [day for value in values_of(atom) for day in _any_change(value)]
+
+
+def _crossing(atom: Compare, left: Value, limit: float) -> list[str] | None:
+    """The day on which a value that only time moves passes a constant; None: not known exactly."""
+    if isinstance(left, Since):
+        return [f"{_latest(left)} + {number}" for number in passing(atom.sign, limit)]
+    if isinstance(left, Window) and left.name != SPEND:
+        if not left.days:
+            return []
+        return [f"f.leaves({left.name!r}, {left.days}, {number}, t)" for number in passing(atom.sign, limit)]
+    if isinstance(left, MonthsFalling):
+        return [f"f.months_flip({left.name!r}, lambda falls: falls {atom.sign} {limit!r}, t)"]
+    return None
+
+
+def _any_change(value: Value) -> list[str]:
+    if isinstance(value, Window):
+        return [f"f.first_leaves({value.name!r}, {value.days}, t)"] if value.days else []
+    if isinstance(value, Since):
+        return [f"(t + 1 if {_latest(value)} <= t else {_latest(value)})"]
+    if isinstance(value, Score | Percentile):
+        return ["f.score_change(t)"]
+    if isinstance(value, MonthsFalling):
+        return [f"f.next_month({value.name!r}, t)"]
+    if isinstance(value, Stage):
+        return ["others.stage_next(f, t)"]
+    if isinstance(value, Arithmetic):
+        return [day for side in (value.left, value.right) for day in _any_change(side)]
+    return []

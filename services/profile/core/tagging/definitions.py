@@ -1,0 +1,364 @@
+"""tags.yaml → Catalogue: every mistake at once, each with its key, what was found and what was expected.
+
+A tag may name other tags; what is named is judged first. Segments may name tags and each other, tags no segments.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from hashlib import blake2b
+from math import floor
+from typing import Annotated
+
+import msgspec
+
+from services.profile.core.calendar import Calendar
+from services.profile.core.rfm import NEVER
+from services.profile.core.tagging.catalogue import SEGMENT, Catalogue, Definition
+from services.profile.core.tagging.clocks import clock_of
+from services.profile.core.tagging.compile import Judged, Others, holds, judge_all, next_day, passing
+from services.profile.core.tagging.facts import Facts
+from services.profile.core.tagging.measures import Measure, measure_of
+from services.profile.core.tagging.parse import ConditionError, near, parse_condition
+from services.profile.core.tagging.reasons import parse_reason, reason_of
+from services.profile.core.tagging.tree import (
+    After,
+    Atom,
+    Compare,
+    Condition,
+    Constant,
+    MonthsFalling,
+    Since,
+    Tag,
+    Window,
+    atoms,
+    values_of,
+)
+from services.profile.core.tagging.vocabulary import BUILT_IN, INTERACTIONS, SCORES, STAGES, Counter, Words
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+# Also a label of metrics and a key in rules.
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,49}$")]
+EventName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+GROUPS = ("value", "lifecycle", "preference", "interaction", "custom")
+_TAKEN = frozenset(
+    (*BUILT_IN, *SCORES, "stage", "tag", "trait", "has_trait", "after", "days_since", "percentile", "date")
+)
+
+
+class DefinitionsError(ValueError):
+    """tags.yaml is wrong; the text names every mistake."""
+
+
+class _Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    events: Annotated[tuple[EventName, ...], msgspec.Meta(min_length=1, max_length=100)]
+    where: Text = ""
+    each: Text = ""
+    sum: Text = ""
+
+
+class _Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"condition": "if"}):
+    stage: str
+    condition: Text | None = None
+
+
+class _Tag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"condition": "if"}):
+    condition: Text
+    ends: Text | None = None
+    reason: Text | None = None
+    group: str = "custom"
+    description: Text | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    counters: dict[Name, _Counter] = {}
+    stages: tuple[_Stage, ...] = ()
+    tags: dict[Name, _Tag] = {}
+    segments: dict[Name, _Tag] = {}
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One definition that has been read and not yet compiled."""
+
+    name: str
+    key: str
+    spec: _Tag
+    condition: Condition
+    ends: Condition | None
+
+
+def parse_catalogue(data: object, calendar: Calendar) -> Catalogue:
+    """The catalogue of a parsed tags.yaml. Raises DefinitionsError with every mistake, a line each."""
+    try:
+        file = msgspec.convert({} if data is None else data, _File)
+    except msgspec.ValidationError as error:
+        raise DefinitionsError(f"tags.yaml: {error}") from error
+    return _Parser(file, calendar).catalogue()
+
+
+class _Parser:
+    """Reads one file; collects problems instead of stopping at the first."""
+
+    def __init__(self, file: _File, calendar: Calendar) -> None:
+        self._file, self._calendar = file, calendar
+        self._problems: list[str] = []
+        self._counters = {
+            name: Counter(name, c.events, c.where, c.each, c.sum, frozenset(c.events))
+            for name, c in file.counters.items()
+        }
+        self._stages: tuple[Definition, ...] = ()
+        self._tags: dict[str, Definition] = {}
+        self._others = Others(self._stage, self._stage_next, self._tag, self._tag_next)
+
+    def catalogue(self) -> Catalogue:
+        """Everything, or DefinitionsError."""
+        measures = self._measures()
+        stages = self._read_stages()
+        drafts = self._read_tags()
+        if self._problems:
+            raise DefinitionsError("tags.yaml is wrong:\n  " + "\n  ".join(self._problems))
+        self._stages = tuple(self._stage_definition(name, condition) for name, condition in stages)
+        for draft in drafts:
+            self._tags[draft.name] = self._definition(draft)
+        if self._problems:
+            raise DefinitionsError("tags.yaml is wrong:\n  " + "\n  ".join(self._problems))
+        return self._compiled(stages, drafts, measures)
+
+    def _compiled(
+        self, stages: list[tuple[str, Condition | None]], drafts: list[_Draft], measures: dict[str, tuple[Measure, ...]]
+    ) -> Catalogue:
+        guarded = [(condition, "") for _, condition in stages if condition is not None]
+        guarded += [(draft.condition, "") for draft in drafts]
+        guarded += [(draft.ends, draft.name) for draft in drafts if draft.ends is not None]
+        conditions = [condition for condition, _ in guarded]
+        judged = [
+            Judged(draft.name, draft.condition, draft.ends, bool(self._tags[draft.name].needs)) for draft in drafts
+        ]
+        every = [atom for condition in conditions for atom in atoms(condition)]
+        values = [value for atom in every for value in values_of(atom)]
+        measured = [self._file.counters[name] for name, counter in self._counters.items() if counter.is_measure]
+        return Catalogue(
+            counters=self._counters,
+            stages=self._stages,
+            tags=tuple(self._tags.values()),
+            judge=judge_all(stages, judged, self._others),
+            next_day=next_day(guarded, replace(self._others, tag_next=_never_tag, stage_next=_never)),
+            watched=frozenset(
+                [event for counter in self._counters.values() if not counter.is_measure for event in counter.events]
+                + [event for value in values if isinstance(value, Since) for event in value.events]
+            ),
+            measures=measures,
+            quiet_days=min((days for atom in every for days in _quiet_days(atom)), default=0),
+            interactions=tuple(sorted({limit for atom in every for limit in _interaction_limits(atom)})),
+            looks_at_months=any(isinstance(value, MonthsFalling) for value in values),
+            afters=tuple(sorted({(atom.later, atom.earlier) for atom in every if isinstance(atom, After)})),
+            version=_digest(msgspec.json.encode(self._file, order="deterministic")),
+            measures_version=_digest(msgspec.json.encode(measured, order="deterministic")) if measured else "",
+        )
+
+    def _wrong(self, key: str, error: object) -> None:
+        self._problems.append(f"{key}: {error}")
+
+    def _measures(self) -> dict[str, tuple[Measure, ...]]:
+        found: dict[str, list[Measure]] = {}
+        for counter in self._counters.values():
+            key = f"counters.{counter.name}"
+            if counter.name in _TAKEN:
+                self._wrong(key, f"expected another name, {counter.name} is a word of the language")
+            if len(set(counter.events)) < len(counter.events):
+                self._wrong(f"{key}.events", "the same event twice")
+            if counter.sum and not counter.sum.isidentifier():
+                self._wrong(f"{key}.sum", f"expected the name of one property, got {counter.sum!r}")
+            if counter.each and not counter.each.isidentifier():
+                self._wrong(
+                    f"{key}.each", f"expected the name of the property that holds the list, got {counter.each!r}"
+                )
+            if counter.is_measure:
+                try:
+                    measure = measure_of(counter, self._calendar)
+                except ConditionError as error:
+                    self._wrong(f"{key}.where", error)
+                    continue
+                for event in counter.events:
+                    found.setdefault(event, []).append(measure)
+        return {event: tuple(measures) for event, measures in found.items()}
+
+    def _read_stages(self) -> list[tuple[str, Condition | None]]:
+        words = Words(self._counters, has_stage=False)
+        listed = [item.stage for item in self._file.stages]
+        if sorted(listed) != sorted(STAGES):
+            self._wrong("stages", f"expected each of {', '.join(STAGES)} once, got {', '.join(listed) or 'none'}")
+            return []
+        found: list[tuple[str, Condition | None]] = []
+        for place, item in enumerate(self._file.stages):
+            is_last = place == len(self._file.stages) - 1
+            key = f"stages.{item.stage}.if"
+            if is_last is (item.condition is not None):
+                self._wrong(key, "the last stage has no condition, it holds when no other does; all others have one")
+            found.append((item.stage, self._condition(key, item.condition, words) if item.condition else None))
+        return found
+
+    def _read_tags(self) -> list[_Draft]:
+        """Tags, then segments, each after what it names."""
+        tags = [(name, f"tags.{name}", spec) for name, spec in self._file.tags.items()]
+        segments = [(SEGMENT + name, f"segments.{name}", spec) for name, spec in self._file.segments.items()]
+        names = frozenset(self._file.tags)
+        drafts = self._drafts(tags, Words(self._counters, names))
+        return drafts + self._drafts(segments, Words(self._counters, names | {name for name, _, _ in segments}))
+
+    def _drafts(self, items: list[tuple[str, str, _Tag]], words: Words) -> list[_Draft]:
+        drafts: dict[str, _Draft] = {}
+        for name, key, spec in items:
+            if spec.group not in GROUPS:
+                self._wrong(
+                    f"{key}.group", f"{spec.group!r}{near(spec.group, GROUPS)}, expected one of {', '.join(GROUPS)}"
+                )
+            condition = self._condition(f"{key}.if", spec.condition, words)
+            ends = self._condition(f"{key}.ends", spec.ends, words) if spec.ends else None
+            if condition is not None:
+                drafts[name] = _Draft(name, key, spec, condition, ends)
+        named = {
+            name: {atom.name for c in (draft.condition, draft.ends) if c for atom in atoms(c) if isinstance(atom, Tag)}
+            for name, draft in drafts.items()
+        }
+        try:
+            order = list(TopologicalSorter({name: sorted(found) for name, found in named.items()}).static_order())
+        except CycleError as error:
+            self._wrong(drafts[error.args[1][0]].key, f"tags name each other in a circle: {' → '.join(error.args[1])}")
+            return []
+        return [drafts[name] for name in order if name in drafts]
+
+    def _condition(self, key: str, text: str, words: Words) -> Condition | None:
+        try:
+            return parse_condition(text, words)
+        except ConditionError as error:
+            self._wrong(key, error)
+            return None
+
+    def _stage_definition(self, name: str, condition: Condition | None) -> Definition:
+        if condition is None:
+            return Definition(
+                name,
+                "stage",
+                "",
+                None,
+                lambda f, t: True,
+                None,
+                lambda f, t: "",
+                None,
+                lambda f, t: NEVER,
+                frozenset(),
+                "",
+            )
+        return Definition(
+            name, "stage", "", condition, holds(condition, self._others), None,
+            reason_of(condition, self._others, self._calendar), clock_of(condition),
+            next_day([(condition, "")], self._others), self._needs(condition), "",
+        )  # fmt: skip
+
+    def _definition(self, draft: _Draft) -> Definition:
+        spec, condition, ends = draft.spec, draft.condition, draft.ends
+        reason = reason_of(condition, self._others, self._calendar)
+        if spec.reason is not None:
+            names = frozenset(self._tags)
+            try:
+                reason = parse_reason(spec.reason, Words(self._counters, names), self._others, self._calendar)
+            except ConditionError as error:
+                self._wrong(f"{draft.key}.reason", error)
+        conditions = [condition] if ends is None else [condition, ends]
+        needs = frozenset().union(*(self._needs(one) for one in conditions))
+        counters = [self._file.counters[name] for name in sorted(self._named_counters(conditions))]
+        named = [self._tags[atom.name].version for one in conditions for atom in atoms(one) if isinstance(atom, Tag)]
+        return Definition(
+            draft.name, spec.group, spec.condition, condition, holds(condition, self._others),
+            None if ends is None else holds(ends, self._others), reason, clock_of(condition),
+            next_day([(one, "") for one in conditions], self._others), needs,
+            _digest(msgspec.json.encode([spec.condition, spec.ends, counters, named], order="deterministic")),
+        )  # fmt: skip
+
+    def _named_counters(self, conditions: Iterable[Condition]) -> set[str]:
+        values = [value for one in conditions for atom in atoms(one) for value in values_of(atom)]
+        names = {value.name for value in values if isinstance(value, Window | MonthsFalling)}
+        return names & self._counters.keys()
+
+    def _needs(self, condition: Condition) -> frozenset[str]:
+        """Measures that the condition, or a tag that it names, looks at."""
+        own = {name for name in self._named_counters([condition]) if self._counters[name].is_measure}
+        for atom in atoms(condition):
+            if isinstance(atom, Tag):
+                own |= self._tags[atom.name].needs
+        return frozenset(own)
+
+    # What conditions ask of the stage and of other tags.
+    def _stage(self, facts: Facts, t: int) -> str:
+        return facts.stage if t == facts.today and facts.stage else stage_on(self._stages, facts, t)
+
+    def _stage_next(self, facts: Facts, t: int) -> int:
+        return min((stage.next_day(facts, t) for stage in self._stages), default=NEVER)
+
+    def _tag(self, name: str, facts: Facts, t: int) -> bool:
+        if t == facts.today:
+            return name in facts.held
+        return holds_on(self._tags[name], facts, t, name in facts.held)
+
+    def _tag_next(self, name: str, facts: Facts, t: int) -> int:
+        return self._tags[name].next_day(facts, t)
+
+
+def stage_on(stages: Iterable[Definition], facts: Facts, t: int) -> str:
+    """The first stage that holds on day t."""
+    for stage in stages:
+        if stage.holds(facts, t):
+            return stage.name
+    raise AssertionError("the last stage always holds")
+
+
+def holds_on(definition: Definition, facts: Facts, t: int, was_held: bool) -> bool:
+    """Whether a tag holds on day t, given whether it held before: hysteresis."""
+    if definition.holds(facts, t):
+        return True
+    return was_held and definition.ends is not None and not definition.ends(facts, t)
+
+
+def _never(facts: Facts, t: int) -> int:
+    """Over all of them: what the stage and other tags are made of stands in the list itself."""
+    return NEVER
+
+
+def _never_tag(name: str, facts: Facts, t: int) -> int:
+    return NEVER
+
+
+def _quiet_days(atom: Atom) -> list[int]:
+    """Days without activity that the atom looks at; 0 when any day matters."""
+    found: list[int] = []
+    for value in values_of(atom):
+        if isinstance(value, Since) and not {"activity", "contact", "interaction"}.isdisjoint(value.moments):
+            limit = _limit(atom)
+            found.append(0 if limit is None else floor(limit))
+    return found
+
+
+def _interaction_limits(atom: Atom) -> list[tuple[int, int]]:
+    """(days, sum from which on the answer is another) for interactions; NEVER: any more may matter."""
+    found: list[tuple[int, int]] = []
+    for value in values_of(atom):
+        if isinstance(value, Window) and value.name == INTERACTIONS:
+            limit = _limit(atom)
+            if isinstance(atom, Compare) and atom.left == value and limit is not None:
+                found += [(value.days, number) for number in passing(atom.sign, limit)]
+            else:
+                found.append((value.days, NEVER))
+    return found
+
+
+def _limit(atom: Atom) -> float | None:
+    """The number that an atom compares something with."""
+    if isinstance(atom, Compare) and isinstance(atom.right, Constant) and not isinstance(atom.right.value, str):
+        return atom.right.value
+    return None
+
+
+def _digest(raw: bytes) -> str:
+    return blake2b(raw, digest_size=6).hexdigest()

@@ -1,0 +1,305 @@
+"""What conditions ask of one customer: moments, sums and scores, as of today or a later day with nothing new before it.
+
+Everything is computed when it is first asked for and kept for the one conclusion that a Facts is made for. A number
+that does not exist (days since a purchase that never was, a score that nobody knows) is NaN: every comparison with it
+is false.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from math import nan
+
+from services.profile.core.config import ProfileConfig
+from services.profile.core.population import TOP_COMPOSITE
+from services.profile.core.rfm import NEVER
+from services.profile.core.settle import Settled, settled
+from services.profile.core.state import Clock, Json, Rfm, Ring, Thresholds, View
+from services.profile.core.summary import traits_of
+from services.profile.core.tagging.months import first_day, month_of
+from services.profile.core.tagging.vocabulary import INTERACTIONS, ORDERS, SPEND
+from services.profile.core.windows import ALL_TIME, day_of_many, money_in, net, orders_in, sum_after
+
+# Months that a fall may go on; the rings hold thirteen.
+MAX_MONTHS = 12
+# Without new events a run of falling months is over after this many: its last sum is 0, and nothing is less.
+_MONTHS_AHEAD = 3
+Scores = tuple[float, float, float]
+
+
+class Facts:
+    """Of one customer, as of `seen.today`. `held` and `stage` are filled in while the conclusion is drawn."""
+
+    __slots__ = (
+        "_books", "_config", "_days", "_rings", "_scores", "_seen", "_sums", "_thresholds", "_traits",
+        "held", "rfm", "stage", "today",
+    )  # fmt: skip
+
+    def __init__(self, seen: View, rfm: Rfm, thresholds: Thresholds | None, config: ProfileConfig) -> None:
+        self._seen, self.rfm, self._thresholds, self._config = seen, rfm, thresholds, config
+        self.today = seen.today
+        self.held: Mapping[str, object] = {}
+        self.stage = ""
+        self._days: dict[str, float] = {}
+        self._rings: dict[str, list[Ring]] = {}
+        self._sums: dict[tuple[str, int, int], float] = {}
+        self._scores: dict[int, Scores] = {self.today: (rfm.r or nan, rfm.f or nan, rfm.m or nan)}
+        self._traits: dict[str, Json] | None = None
+        self._books: list[Settled] | None = None
+
+    def anew(self, seen: View) -> "Facts":
+        """The same customer after more events that changed no score."""
+        return Facts(seen, self.rfm, self._thresholds, self._config)
+
+    @property
+    def is_buyer(self) -> bool:
+        """Whether scores are known."""
+        return self._thresholds is not None and self._seen.purchase_day is not None
+
+    def missing_measures(self) -> bool:
+        """Whether some part has not been counted from its beginning by the measures of the catalogue."""
+        wanted = self._config.catalogue.measures_version
+        return bool(wanted) and any(part.measured != wanted for part in self._seen.parts)
+
+    def clock(self, moment: str) -> Clock | None:
+        """(ms, place) of a moment (vocabulary.MOMENTS); None when it never was."""
+        seen = self._seen
+        if not seen.parts:
+            return None
+        if moment == "activity":
+            return seen.activity_ms, seen.activity_place
+        if moment == "contact":
+            return seen.churn_ms, seen.churn_place
+        if moment == "purchase":
+            return None if seen.purchase_day is None else (seen.purchase_ms, seen.purchase_place)
+        if moment == "first_purchase":
+            return None if seen.purchase_day is None else (seen.first_purchase_ms, self._first_place())
+        found: Clock | None = getattr(seen.clocks, _FIELDS.get(moment, moment))
+        return found
+
+    def _first_place(self) -> str:
+        """The first purchase's place, unless a cancelled one was the first."""
+        clock = self._seen.clocks.first_purchase
+        return clock[1] if clock is not None and clock[0] == self._seen.first_purchase_ms else ""
+
+    def books(self) -> list[Settled]:
+        """What the orders of the parts come to."""
+        if self._books is None:
+            self._books = settled(self._seen.parts, self._config)
+        return self._books
+
+    def orders(self, after: int, enough: int = 1) -> tuple[int, int | None, int]:
+        """See windows.orders_in."""
+        return orders_in(self.books(), after, enough)
+
+    def minor(self, days: int, t: int) -> int:
+        """Net spend of the days that end with t, minor units; 0: ever."""
+        after = t - days if days else ALL_TIME
+        return money_in(self._seen.parts, self.books(), after, self._config)[1]
+
+    def day(self, moment: str) -> float:
+        """Business day of a moment."""
+        day = self._days.get(moment)
+        if day is None:
+            at = self.clock(moment)
+            day = self._days[moment] = nan if at is None else self._config.calendar.day(at[0])
+        return day
+
+    def latest(self, moments: tuple[str, ...], events: tuple[str, ...]) -> float:
+        """The latest business day of several moments and of the last events of these names."""
+        found = [day for moment in moments if (day := self.day(moment)) == day]
+        found += [
+            ring.days[-1]
+            for part in self._seen.parts
+            for name in events
+            if (ring := part.counters.get(name)) is not None and ring.days
+        ]
+        return max(found, default=nan)
+
+    def place(self, moments: tuple[str, ...]) -> str:
+        """The place of the latest of several moments; "" when none ever was."""
+        clocks = [at for moment in moments if (at := self.clock(moment)) is not None]
+        return max(clocks)[1] if clocks else ""
+
+    def after(self, later: str, earlier: str) -> bool:
+        """Whether a moment came later than another; false when one of them never was."""
+        first, second = self.clock(later), self.clock(earlier)
+        return first is not None and second is not None and first > second
+
+    def sum(self, name: str, days: int, t: int) -> float:
+        """The sum over the `days` days that end with `t`; days 0: over all time. Spend is in major units."""
+        key = (name, days, t)
+        found = self._sums.get(key)
+        if found is None:
+            found = self._sums[key] = self._sum(name, days, t)
+        return found
+
+    def _sum(self, name: str, days: int, t: int) -> float:
+        if name == ORDERS:
+            # Most people never buy: of them nothing is looked up.
+            return 0 if self._seen.purchase_day is None else self.orders(t - days if days else ALL_TIME)[0]
+        if name == SPEND:
+            return self.minor(days, t) / self._config.unit
+        if days:
+            return sum_after(self.rings(name), t - days)
+        return sum([ring.total for ring in self.rings(name)])
+
+    def rings(self, name: str) -> list[Ring]:
+        """The rings that a counter or `interactions` adds up."""
+        rings = self._rings.get(name)
+        if rings is None:
+            rings = self._rings[name] = self._find(name)
+        return rings
+
+    def _find(self, name: str) -> list[Ring]:
+        parts = self._seen.parts
+        if name == INTERACTIONS:
+            passive = self._config.passive
+            return [ring for part in parts for event, ring in part.counters.items() if event not in passive]
+        counter = self._config.catalogue.counters[name]
+        if counter.is_measure:
+            return [ring for part in parts if (ring := part.measures.get(name)) is not None]
+        return [
+            part.counters[event]
+            for part in parts
+            if not counter.names.isdisjoint(part.counters)
+            for event in counter.names
+            if event in part.counters
+        ]
+
+    def leaves(self, name: str, days: int, needed: int, t: int) -> int:
+        """The first day later than `t` on which the sum over `days` days is below `needed`; NEVER: it is already."""
+        if needed < 1 or self.sum(name, days, t) < needed:
+            return NEVER
+        if name == ORDERS:
+            return self.orders(t - days, needed)[2] + days
+        return day_of_many([ring for ring in self.rings(name) if ring.days], needed) + days
+
+    def first_leaves(self, name: str, days: int, t: int) -> int:
+        """The first day later than `t` on which the sum over `days` days may change."""
+        if name == ORDERS:
+            day = self.orders(t - days)[1]
+        elif name == SPEND:
+            day = money_in(self._seen.parts, self.books(), t - days, self._config)[2]
+        else:
+            firsts = [first for ring in self.rings(name) if (first := net(ring, t - days)[1]) is not None]
+            day = min(firsts, default=None)
+        return NEVER if day is None else day + days
+
+    def scores(self, t: int) -> Scores:
+        """R, F and M on a day; NaN while unknown."""
+        found = self._scores.get(t)
+        if found is None:
+            found = self._scores[t] = self._score(t)
+        return found
+
+    def _score(self, t: int) -> Scores:
+        cuts, bought = self._thresholds, self._seen.purchase_day
+        if cuts is None or bought is None:
+            return nan, nan, nan
+        window = self._config.windows.rfm
+        return (
+            5 - bisect_right(cuts.recency_days, max(0, t - bought)),
+            1 + bisect_left(cuts.frequency, int(self.sum(ORDERS, window, t))),
+            1 + bisect_left(cuts.monetary_minor, self.minor(window, t)),
+        )
+
+    def composite(self, t: int) -> float:
+        """R + F + M."""
+        return sum(self.scores(t))
+
+    def score_change(self, t: int) -> int:
+        """The first day later than `t` on which time may change a score."""
+        if t == self.today:
+            return self.rfm.next_day
+        window, bought, cuts = self._config.windows.rfm, self._seen.purchase_day, self._thresholds
+        day = NEVER
+        if window:
+            day = min(self.first_leaves(ORDERS, window, t), self.first_leaves(SPEND, window, t))
+        if bought is not None and cuts is not None:
+            better = bisect_right(cuts.recency_days, t - bought)
+            if better < len(cuts.recency_days):
+                day = min(day, bought + cuts.recency_days[better])
+        return day
+
+    def low_recency_day(self, score: int) -> float:
+        """The day on which R fell to this score."""
+        cuts, bought = self._thresholds, self._seen.purchase_day
+        if cuts is None or bought is None:
+            return nan
+        return bought + cuts.recency_days[4 - score] if score < 5 else bought
+
+    def percentile(self, of: str, t: int) -> float:
+        """How many of 99 cut points of the buyers lie below this customer's value; NaN for somebody who has none."""
+        cuts, bought = self._thresholds, self._seen.purchase_day
+        if cuts is None or bought is None:
+            return nan
+        if of == "composite":
+            value = self.composite(t)
+            # The perfect score is the top, however many have it.
+            return 99 if value >= TOP_COMPOSITE else bisect_left(cuts.composite_percentiles, value)
+        if of == "spend":
+            window = self._config.windows.rfm
+            minor = self.rfm.monetary_minor if t == self.today else self.minor(window, t)
+            return bisect_left(cuts.spend_percentiles, minor)
+        if self.sum(ORDERS, 0, t) != 1 or not cuts.first_order_percentiles:
+            return nan
+        return bisect_left(cuts.first_order_percentiles, self.minor(0, t))
+
+    def months_falling(self, name: str, t: int) -> int:
+        """How many of the last complete months in a row had less than the month before."""
+        month = month_of(t) - 1
+        last, falls = self._month(name, month), 0
+        while falls < MAX_MONTHS:
+            before = self._month(name, month - falls - 1)
+            if last >= before:
+                break
+            last, falls = before, falls + 1
+        return falls
+
+    def _month(self, name: str, month: int) -> int:
+        """The sum of a calendar month."""
+        if name == INTERACTIONS:
+            total = 0
+            for part in self._seen.parts:
+                months = part.months.days
+                if month in months:
+                    total += part.months.values[months.index(month)]
+            return total
+        return self._between(name, first_day(month), first_day(month + 1))
+
+    def _between(self, name: str, first: int, end: int) -> int:
+        """The sum of the days from `first` to before `end`."""
+        if name == ORDERS:
+            return self.orders(first - 1)[0] - self.orders(end - 1)[0]
+        return sum([net(ring, first - 1)[0] - net(ring, end - 1)[0] for ring in self.rings(name)])
+
+    def months_flip(self, name: str, holds: Callable[[int], bool], t: int) -> int:
+        """The first month's begin after `t` at which what `holds` says of months_falling is another."""
+        now, month = holds(self.months_falling(name, t)), month_of(t)
+        for ahead in range(1, _MONTHS_AHEAD + 1):
+            day = first_day(month + ahead)
+            if holds(self.months_falling(name, day)) is not now:
+                return day
+        return NEVER
+
+    def next_month(self, name: str, t: int) -> int:
+        """When another month is complete; NEVER when there is nothing in the months that are kept."""
+        return first_day(month_of(t) + 1) if name == ORDERS or any(ring.days for ring in self.rings(name)) else NEVER
+
+    def ratio(self, a: float, b: float) -> float:
+        """a / b; nothing to divide by is no number."""
+        return a / b if b else nan
+
+    def trait(self, name: str) -> Json:
+        """The value of a trait; None when there is none."""
+        if self._traits is None:
+            self._traits = traits_of(self._seen.parts)
+        return self._traits.get(name)
+
+    def number(self, name: str) -> float:
+        """A trait that is a number; NaN for anything else."""
+        value = self.trait(name)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else nan
+
+
+_FIELDS = {"registration": "registered", "first_seen": "first"}

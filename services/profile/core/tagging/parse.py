@@ -1,0 +1,282 @@
+"""Text → condition. The grammar is Python's for and, or, not, comparisons, + - * / and calls; nothing else is taken.
+
+Python's own parser reads it, which knows every corner of precedence; what it returns is looked at node by node, and a
+node that is not named here is refused.
+"""
+
+import ast
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+from services.profile.core.tagging.tree import (
+    After,
+    All,
+    Any,
+    Arithmetic,
+    Compare,
+    Condition,
+    Constant,
+    MonthsFalling,
+    Not,
+    OneOf,
+    Percentile,
+    Score,
+    Since,
+    Stage,
+    Tag,
+    Trait,
+    Value,
+    Window,
+)
+from services.profile.core.tagging.vocabulary import (
+    BUILT_IN,
+    INTERACTIONS,
+    MAX_DAYS,
+    MOMENTS,
+    PERCENTILES,
+    SCORES,
+    SPEND,
+    STAGES,
+    Words,
+)
+
+_SIGNS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
+_OPERATORS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+# A person reads it; a longer one was made by a machine and would slow every event of every customer.
+MAX_LENGTH = 1_000
+
+
+class ConditionError(ValueError):
+    """The text is no condition; it says where (column from 1), what was found and what was expected."""
+
+    def __init__(self, found: str, expected: str, column: int) -> None:
+        super().__init__(f"column {column}: {found}, expected {expected}")
+        self.column = column
+
+
+def parse_condition(text: str, words: Words) -> Condition:
+    """The condition of a text. Raises ConditionError."""
+    return _Reader(text, words).condition(_parsed(text))
+
+
+def parse_value(text: str, words: Words) -> Value:
+    """The value of a text such as `orders(60)`. Raises ConditionError."""
+    return _Reader(text, words).value(_parsed(text))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """What the writer may have meant."""
+    close = get_close_matches(name, list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _parsed(text: str) -> ast.expr:
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(f"{len(text)} characters", f"at most {MAX_LENGTH}", 1)
+    try:
+        return ast.parse(" ".join(text.split()), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        column = getattr(error, "offset", None) or 1
+        raise ConditionError(
+            f"{getattr(error, 'msg', error)}", "a condition such as orders(60) >= 2", column
+        ) from error
+
+
+class _Reader:
+    """Looks at the nodes of one text."""
+
+    def __init__(self, text: str, words: Words) -> None:
+        self._words = words
+
+    def _wrong(self, node: ast.AST, found: str, expected: str) -> ConditionError:
+        return ConditionError(found, expected, getattr(node, "col_offset", 0) + 1)
+
+    def condition(self, node: ast.expr) -> Condition:
+        """A node where something true or false belongs."""
+        if isinstance(node, ast.BoolOp):
+            parts = tuple(self.condition(value) for value in node.values)
+            return All(parts) if isinstance(node.op, ast.And) else Any(parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return Not(self.condition(node.operand))
+        if isinstance(node, ast.Compare):
+            return self._comparisons(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            known: dict[str, Callable[[ast.Call], Condition]] = {
+                "tag": self._tag, "has_trait": self._has_trait, "after": self._after,
+            }  # fmt: skip
+            if node.func.id in known:
+                return known[node.func.id](node)
+        raise self._wrong(node, f"`{ast.unparse(node)}`", "something true or false: a comparison, tag(), has_trait()")
+
+    def _comparisons(self, node: ast.Compare) -> Condition:
+        """a < b <= c is both."""
+        found: list[Condition] = []
+        left = node.left
+        for sign, right in zip(node.ops, node.comparators, strict=True):
+            found.append(self._comparison(node, left, sign, right))
+            left = right
+        return found[0] if len(found) == 1 else All(tuple(found))
+
+    def _comparison(self, node: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Condition:
+        if isinstance(sign, ast.In | ast.NotIn):
+            one = OneOf(self.value(left), self._options(right))
+            self._check_kinds(node, one.value, one.options)
+            return one if isinstance(sign, ast.In) else Not(one)
+        if type(sign) not in _SIGNS:
+            raise self._wrong(node, "this comparison", "< <= > >= == != in")
+        first, second, text = self.value(left), self.value(right), _SIGNS[type(sign)]
+        if isinstance(first, Constant):
+            first, second, text = second, first, _TURNED[text]
+        if isinstance(first, Constant):
+            raise self._wrong(node, "a comparison of two constants", "a value of the customer on one side")
+        if isinstance(second, Constant):
+            self._check_kinds(node, first, (second.value,))
+            if isinstance(second.value, str) and text not in ("==", "!="):
+                raise self._wrong(node, f"a text behind {text}", "== or !=")
+        return Compare(text, first, second)
+
+    def _check_kinds(self, node: ast.expr, value: Value, options: Iterable[float | str]) -> None:
+        """Numbers are compared with numbers, the stage with stages; a trait may be anything."""
+        for option in options:
+            if isinstance(value, Stage):
+                if option not in STAGES:
+                    meant = near(option, STAGES) if isinstance(option, str) else ""
+                    raise self._wrong(node, f"stage {option!r}{meant}", f"one of {', '.join(STAGES)}")
+            elif not isinstance(value, Trait) and isinstance(option, str):
+                raise self._wrong(node, f"the text {option!r}", "a number")
+
+    def _options(self, node: ast.expr) -> tuple[float | str, ...]:
+        if isinstance(node, ast.List | ast.Tuple | ast.Set) and node.elts:
+            return tuple(self._constant(item) for item in node.elts)
+        raise self._wrong(node, f"`{ast.unparse(node)}`", 'a list such as ["a", "b"] behind in')
+
+    def _constant(self, node: ast.expr) -> float | str:
+        found = self.value(node)
+        if isinstance(found, Constant):
+            return found.value
+        raise self._wrong(node, f"`{ast.unparse(node)}`", "a number or a text in quotes")
+
+    def value(self, node: ast.expr) -> Value:
+        """A node where a number or a text belongs."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+            if not isinstance(node.value, bool):
+                return Constant(node.value)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            found = self.value(node.operand)
+            if isinstance(found, Constant) and not isinstance(found.value, str):
+                return Constant(-found.value)
+        elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return Arithmetic(_OPERATORS[type(node.op)], self._number(node.left), self._number(node.right))
+        elif isinstance(node, ast.Name):
+            return self._name(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return self._call(node, node.func.id)
+        raise self._wrong(node, f"`{ast.unparse(node)}`", "a number, a text in quotes, or a word such as orders(60)")
+
+    def _number(self, node: ast.expr) -> Value:
+        found = self.value(node)
+        if isinstance(found, Trait | Stage) or (isinstance(found, Constant) and isinstance(found.value, str)):
+            raise self._wrong(node, f"`{ast.unparse(node)}` in a calculation", "a number")
+        return found
+
+    def _name(self, node: ast.Name) -> Value:
+        if node.id in SCORES:
+            return Score(node.id)
+        if node.id == "stage":
+            if not self._words.has_stage:
+                raise self._wrong(node, "stage in the condition of a stage", "a condition without it")
+            return Stage()
+        called = {*BUILT_IN, *self._words.counters}
+        if node.id in called:
+            raise self._wrong(node, f"{node.id} without days", f"{node.id}(60) for 60 days or {node.id}() for ever")
+        known = [*SCORES, "stage", *called]
+        raise self._wrong(node, f"the word {node.id}{near(node.id, known)}", f"one of {', '.join(sorted(known))}")
+
+    def _call(self, node: ast.Call, name: str) -> Value:
+        calls: dict[str, Callable[[ast.Call], Value]] = {
+            "days_since": self._since,
+            "percentile": self._percentile,
+            "months_falling": self._months_falling,
+            "trait": lambda call: Trait(self._text(call, "the name of a trait")),
+        }
+        if name in calls:
+            return calls[name](node)
+        known = {*BUILT_IN, *self._words.counters}
+        if name in known:
+            return Window(name, self._days(node))
+        listed = [*known, *calls, "tag", "has_trait", "after"]
+        raise self._wrong(node, f"the word {name}(){near(name, listed)}", f"one of {', '.join(sorted(listed))}")
+
+    def _days(self, node: ast.Call) -> int:
+        if not node.args and not node.keywords:
+            return 0
+        expected = f"days from 1 to {MAX_DAYS}, or nothing for ever"
+        if len(node.args) != 1 or node.keywords:
+            raise self._wrong(node, f"`{ast.unparse(node)}`", expected)
+        days = self._constant(node.args[0])
+        if not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
+            raise self._wrong(node, f"{days!r} days", expected)
+        return days
+
+    def _since(self, node: ast.Call) -> Since:
+        moments, events = [], []
+        for item in node.args:
+            if isinstance(item, ast.Name):
+                moments.append(self._moment(item))
+            else:
+                event = self._constant(item)
+                if not isinstance(event, str):
+                    raise self._wrong(item, f"{event!r}", "a moment or the name of an event in quotes")
+                events.append(event)
+        if node.keywords or not (moments or events):
+            raise self._wrong(node, f"`{ast.unparse(node)}`", "days_since(purchase) or days_since('Logged In')")
+        return Since(tuple(moments), tuple(events))
+
+    def _moment(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Name) and node.id in MOMENTS:
+            return node.id
+        name = node.id if isinstance(node, ast.Name) else ast.unparse(node)
+        raise self._wrong(node, f"the moment {name}{near(name, MOMENTS)}", f"one of {', '.join(MOMENTS)}")
+
+    def _percentile(self, node: ast.Call) -> Percentile:
+        names = [item.id for item in node.args if isinstance(item, ast.Name)]
+        if len(node.args) != 1 or len(names) != 1 or names[0] not in PERCENTILES or node.keywords:
+            raise self._wrong(node, f"`{ast.unparse(node)}`", f"percentile of one of {', '.join(PERCENTILES)}")
+        return Percentile(names[0])
+
+    def _months_falling(self, node: ast.Call) -> MonthsFalling:
+        names = [item.id for item in node.args if isinstance(item, ast.Name)]
+        known = {*BUILT_IN, *self._words.counters} - {SPEND}
+        if len(node.args) != 1 or len(names) != 1 or names[0] not in known or node.keywords:
+            raise self._wrong(node, f"`{ast.unparse(node)}`", f"months_falling({INTERACTIONS}) or of a counter")
+        return MonthsFalling(names[0])
+
+    def _text(self, node: ast.Call, expected: str) -> str:
+        if len(node.args) == 1 and not node.keywords:
+            text = self._constant(node.args[0])
+            if isinstance(text, str) and text:
+                return text
+        raise self._wrong(node, f"`{ast.unparse(node)}`", f"{expected} in quotes")
+
+    def _tag(self, node: ast.Call) -> Tag:
+        name = self._text(node, "the name of a tag")
+        if name not in self._words.tags:
+            known = sorted(self._words.tags)
+            raise self._wrong(node, f"tag {name!r}{near(name, known)}", f"one of {', '.join(known)}")
+        return Tag(name)
+
+    def _has_trait(self, node: ast.Call) -> Trait:
+        return Trait(self._text(node, "the name of a trait"), asked=True)
+
+    def _after(self, node: ast.Call) -> After:
+        if len(node.args) != 2 or node.keywords:
+            raise self._wrong(node, f"`{ast.unparse(node)}`", "two moments, e.g. after(interaction, first_purchase)")
+        return After(self._moment(node.args[0]), self._moment(node.args[1]))
