@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -108,9 +108,16 @@ def _decide(
         changes = correct(
             settings, kind, [first.identifier, second.identifier], answer(author or os_user(), why, score, reasons)
         )
+    tell(kind, changes)
+
+
+def tell(kind: str, changes: Sequence[Mapping[str, Any]]) -> None:
+    """What identity made of an answer; exit code 1 when a guard of its policy kept the two apart."""
     for change in changes:
         of = f" (with {change['from_id']})" if change["from_id"] else ""
         console.print(f"{change['kind']}: customer {change['customer_id']}{of}: {change['reason']}", markup=False)
+    if kind == "link" and not any(change["kind"] in ("merged", "linked") for change in changes):
+        give_up("not linked: a guard of the identity policy says no")
 
 
 def _scored(store: Clickhouse, settings: IdentitySettings, first: str, second: str) -> tuple[float, list[Reason]]:

@@ -79,7 +79,7 @@ class Model:
         """Learn u, m and the prior; every pair that agrees on a key is scored on the way."""
         self.learned.prior = 1 / (self.learned.random_pairs + 2)
         self._table.connection.execute("create table pairs (bits double)")
-        if not self.comparisons or not self.candidates():
+        if not self.comparisons or not self._table.has_candidates():
             return self.learned
         self._progress("how often strangers agree", 0.0)
         linker = self._open(settings_of(self.comparisons, self.learned.customers))

@@ -32,6 +32,14 @@ class Table:
         """Share of the customers who have a value there."""
         return float(self.number(f"select count({column})::double / greatest(count(*), 1) from customers"))
 
+    def has_candidates(self) -> bool:
+        """Whether any two customers agree on a key."""
+        return bool(
+            self.number(
+                "select " + " or ".join(f"count(distinct {key}) < count({key})" for key in KEYS) + " from customers"
+            )
+        )
+
     def candidates(self) -> int:
         """How many pairs agree on a key. Takes as long as finding them does."""
         pairs = " union ".join(

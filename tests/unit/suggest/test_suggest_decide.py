@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from cli.suggest.command import tell
 from cli.suggest.decide import Side, Sides, UndecidableError, answer, from_list
 from cli.suggest.explain import Reason
 from services.chassis.ids import node_of
@@ -91,3 +93,21 @@ def test_what_is_no_list_is_a_sentence(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UndecidableError, match="is no list of"):
         from_list(path, ANNA, PETER)
+
+
+def change(kind: str) -> dict[str, Any]:
+    return {"kind": kind, "customer_id": ANNA, "from_id": PETER, "reason": "because"}
+
+
+def test_what_identity_made_of_an_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("link", [change("merged")])
+    tell("refuse", [change("refused")])
+    told = capsys.readouterr().out.replace("\n", " ")
+    for text in (f"merged: customer {ANNA}", f"refused: customer {ANNA}", f"(with {PETER}): because"):
+        assert text in told
+
+
+@pytest.mark.parametrize("kind", ["conflict", "blocked"])
+def test_a_link_that_a_guard_refused_is_a_failure(kind: str) -> None:
+    with pytest.raises(typer.Exit):
+        tell("link", [change(kind)])
