@@ -118,6 +118,8 @@ def tell(kind: str, changes: Sequence[Mapping[str, Any]]) -> None:
         console.print(f"{change['kind']}: customer {change['customer_id']}{of}: {change['reason']}", markup=False)
     if kind == "link" and not any(change["kind"] in ("merged", "linked") for change in changes):
         give_up("not linked: a guard of the identity policy says no")
+    if kind == "refuse" and not changes:
+        console.print("nothing changed: it had been refused before")
 
 
 def _scored(store: Clickhouse, settings: IdentitySettings, first: str, second: str) -> tuple[float, list[Reason]]:

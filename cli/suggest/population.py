@@ -16,8 +16,9 @@ MakeRow = Callable[[str, dict[str, Any], list[str]], "Features"]
 
 CUSTOMERS = "SELECT customer_id, traits, identifiers, nodes FROM customers ORDER BY customer_id"
 COUNT = "SELECT count() AS n FROM customers"
-# A refusal names the two identifiers it was about; whose they are now is what counts.
-REFUSED = "SELECT DISTINCT arrayStringConcat(nodes, ' ') AS pair FROM identity_changes WHERE kind = 'refused'"
+# A refusal names two identifiers and whose they were. It holds for whoever has the identifiers now, so it outlives
+# merges, and for the two customers, so it outlives an identifier that is taken out of one of them.
+REFUSED = "SELECT DISTINCT nodes, customer_id, from_id FROM identity_changes WHERE kind = 'refused'"
 
 
 @dataclass(slots=True)
@@ -45,8 +46,8 @@ class Population:
 
 def load_population(store: Clickhouse, policy: Policy, make_row: MakeRow) -> Iterator[tuple[int, Population]]:
     """(customers read, what is read so far), the last one complete. Raises Retriable, Fatal like every query."""
-    pairs = [row["pair"].split() for row in store.query_rows(REFUSED)]
-    owners = dict.fromkeys((node for pair in pairs for node in pair), "")
+    refusals = store.query_rows(REFUSED)
+    owners = dict.fromkeys((node for row in refusals for node in row["nodes"]), "")
     kinds = {name for name, kind in policy.kinds.items() if kind.limit == 1}
     found = Population()
     yield 0, found
@@ -57,7 +58,8 @@ def load_population(store: Clickhouse, policy: Policy, make_row: MakeRow) -> Ite
         owners |= {node: customer_id for node in nodes if node in owners}
         if number % 10_000 == 0:
             yield number, found
-    found.refused = {frozenset(owners[node] for node in pair) for pair in pairs if all(owners[node] for node in pair)}
+    found.refused = {frozenset((row["customer_id"], row["from_id"])) for row in refusals}
+    found.refused |= {frozenset(owners[node] for node in row["nodes"]) for row in refusals}
     yield len(found.rows), found
 
 

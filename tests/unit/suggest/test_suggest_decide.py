@@ -102,8 +102,9 @@ def change(kind: str) -> dict[str, Any]:
 def test_what_identity_made_of_an_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     tell("link", [change("merged")])
     tell("refuse", [change("refused")])
+    tell("refuse", [])
     told = capsys.readouterr().out.replace("\n", " ")
-    for text in (f"merged: customer {ANNA}", f"refused: customer {ANNA}", f"(with {PETER}): because"):
+    for text in (f"merged: customer {ANNA}", f"refused: customer {ANNA}", "refused before", f"(with {PETER}): because"):
         assert text in told
 
 
