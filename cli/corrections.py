@@ -5,7 +5,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cli.publish import partitions_of, publish
@@ -34,6 +35,16 @@ def os_user() -> str:
         return f"uid {os.getuid()}"
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One correction. identifiers: in standard form; the first one is the primary."""
+
+    kind: str
+    identifiers: tuple[str, ...]
+    properties: Mapping[str, object]
+    event_id: str
+
+
 def correct(
     settings: IdentitySettings, kind: str, identifiers: Sequence[str], properties: Mapping[str, object] | None = None
 ) -> list[dict[str, Any]]:
@@ -42,48 +53,58 @@ def correct(
     identifiers: in standard form; the first one is the primary. Raises Retriable when identity has not worked it off
     within WAIT_S (it will), Fatal when it has never run.
     """
-    before = end_offsets(settings.kafka_bootstrap, [CHANGES])
     event_id = str(uuid.uuid4())
-    place = _publish(settings, kind, identifiers, properties or {}, event_id)
-    return _wait(settings, place, before, event_id)
+    return correct_all(settings, [Request(kind, tuple(identifiers), properties or {}, event_id)])[event_id]
 
 
-def _publish(
-    settings: IdentitySettings, kind: str, identifiers: Sequence[str], properties: Mapping[str, object], event_id: str
-) -> tuple[int, int]:
-    """Write the touchpoint; its (partition, offset)."""
-    now = now_ms()
-    key = node_of(identifiers[0], settings.identifier_key_bytes()).encode()
-    partition = partition_of(key, partitions_of(settings.kafka_bootstrap, TOUCHPOINTS))
-    value = Codec("touchpoint", open_registry(settings.schema_registry_url)).encode(
-        {
-            "event_id": event_id, "source": SOURCE, "type": kind, "name": NAMES[kind],
-            "identifiers": list(identifiers), "occurred_at": now, "received_at": now, "order_id": "",
-            "amount_minor": 0, "currency": "", "properties": json.dumps(properties, ensure_ascii=False).encode(),
-            "traits": b"{}", "context": b"{}", "originals": b"{}", "flags": 0,
-        }
-    )  # fmt: skip
-    written = publish(settings.kafka_bootstrap, [Output(TOUCHPOINTS, partition, key, value)])
-    return partition, written[TOUCHPOINTS, partition]
+def correct_all(settings: IdentitySettings, asked: Sequence[Request]) -> dict[str, list[dict[str, Any]]]:
+    """Event id → what identity changed for it. All are written before any is waited for. Raises as `correct` does."""
+    before = end_offsets(settings.kafka_bootstrap, [CHANGES])
+    written = _publish(settings, asked)
+    return _wait(settings, written, before, [one.event_id for one in asked])
+
+
+def _publish(settings: IdentitySettings, asked: Sequence[Request]) -> dict[tuple[str, int], int]:
+    """Write the touchpoints; the last offset by place."""
+    now, partitions = now_ms(), partitions_of(settings.kafka_bootstrap, TOUCHPOINTS)
+    encode = Codec("touchpoint", open_registry(settings.schema_registry_url)).encode
+    outputs = []
+    for one in asked:
+        key = node_of(one.identifiers[0], settings.identifier_key_bytes()).encode()
+        value = encode(
+            {
+                "event_id": one.event_id, "source": SOURCE, "type": one.kind, "name": NAMES[one.kind],
+                "identifiers": list(one.identifiers), "occurred_at": now, "received_at": now, "order_id": "",
+                "amount_minor": 0, "currency": "",
+                "properties": json.dumps(one.properties, ensure_ascii=False).encode(), "traits": b"{}",
+                "context": b"{}", "originals": b"{}", "flags": 0,
+            }
+        )  # fmt: skip
+        outputs.append(Output(TOUCHPOINTS, partition_of(key, partitions), key, value))
+    return publish(settings.kafka_bootstrap, outputs)
 
 
 def _wait(
-    settings: IdentitySettings, place: tuple[int, int], before: dict[tuple[str, int], int], event_id: str
-) -> list[dict[str, Any]]:
-    """What identity changed for this event, once it has worked it off. Raises Retriable after WAIT_S, Fatal."""
+    settings: IdentitySettings, written: Mapping[tuple[str, int], int], before: dict[tuple[str, int], int],
+    event_ids: Sequence[str],
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
+    """What identity changed for these, once it has worked them off. Raises Retriable after WAIT_S, Fatal."""
     redis = sync_client(settings.redis_url)
     deadline_s = time.monotonic() + WAIT_S
     while time.monotonic() < deadline_s:
-        ledger = _ledger(redis, place[0])
-        if ledger.position > place[1]:
-            changes = sorted(_changes(settings, before, event_id), key=lambda change: int(change["g"]))
+        found = {partition: _ledger(redis, partition) for _, partition in written}
+        if all(found[partition].position > offset for (_, partition), offset in written.items()):
+            changes: dict[str, list[dict[str, Any]]] = {event_id: [] for event_id in event_ids}
+            for change in sorted(_changes(settings, before, changes.keys()), key=lambda change: int(change["g"])):
+                changes[change["event_id"]].append(change)
             # The outbox is trimmed after the acknowledgement: with it empty, whatever there is has been announced.
-            if changes or not ledger.outbox:
+            if all(changes.values()) or not any(one.outbox for one in found.values()):
                 return changes
         time.sleep(LOOK_EVERY_S)
+    places = ", ".join(f"{topic}/{partition}/{offset}" for (topic, partition), offset in written.items())
     raise Retriable(
-        f"identity has not worked off {TOUCHPOINTS}/{place[0]}/{place[1]} within {WAIT_S:.0f} s; it will: look into"
-        f" identity_changes for event {event_id}"
+        f"identity has not worked off {places} within {WAIT_S:.0f} s; it will: look into identity_changes for event"
+        f" {event_ids[0]}"
     )
 
 
@@ -94,12 +115,14 @@ def _ledger(redis: Any, partition: int) -> LedgerStatus:
     raise Fatal(f"identity has never owned {TOUCHPOINTS}/{partition}: does it run?")
 
 
-def _changes(settings: IdentitySettings, before: dict[tuple[str, int], int], event_id: str) -> Iterator[dict[str, Any]]:
+def _changes(
+    settings: IdentitySettings, before: dict[tuple[str, int], int], event_ids: Collection[str]
+) -> Iterator[dict[str, Any]]:
     codec = Codec("identity_change", open_registry(settings.schema_registry_url))
     for (topic, partition), end in end_offsets(settings.kafka_bootstrap, [CHANGES]).items():
         first = before.get((topic, partition), 0)
         if first < end:
             for record in read_range(settings.kafka_bootstrap, topic, partition, first, end - 1):
                 change = codec.decode(record.value)
-                if change["event_id"] == event_id:
+                if change["event_id"] in event_ids:
                     yield change

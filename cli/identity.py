@@ -10,6 +10,7 @@ from cli.browse import answering, console, give_up
 from cli.corrections import correct, os_user
 from cli.history.command import history
 from cli.identifiers import UnusableIdentifierError, standard_identifier
+from cli.reresolve.command import replay
 from cli.resolve import LookUp, open_look_up
 from cli.suggest.command import app as suggest
 from services.chassis.settings import load_settings
@@ -18,6 +19,7 @@ from services.identity.settings import IdentitySettings
 
 app = typer.Typer(no_args_is_help=True, help="Corrections of who is whom.")
 app.command()(history)
+app.command()(replay)
 app.add_typer(suggest, name="suggest")
 Given = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="e.g. phone:+8613912345678")]
 Other = Annotated[str, typer.Argument(metavar="[KIND:VALUE]", help="take back only the link between the two")]

@@ -19,6 +19,13 @@ _OF_CUSTOMER = f"""
 SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE customer_id = {{id:String}} OR from_id = {{id:String}} ORDER BY g
 """
 _NAMES = "SELECT DISTINCT arrayJoin(identifiers) AS one FROM events_raw WHERE node IN {nodes:Array(String)}"
+# Most events name an identifier beside another one, under whose node they are found: one of the same customer.
+_BESIDE = """
+SELECT DISTINCT node FROM identifier_map WHERE moved IN (0, 1) AND customer_id IN
+(
+    SELECT customer_id FROM identifier_map WHERE moved IN (0, 1) AND node IN {nodes:Array(String)} AND customer_id != ''
+)
+"""
 _MOVES = frozenset({"linked", "merged", "split"})
 # Nodes of one question; a customer has at most some thousand.
 CHUNK = 2_000
@@ -71,16 +78,32 @@ def of_customer(store: Clickhouse, customer_id: str) -> list[Moment]:
 
 
 def names_of(store: Clickhouse, nodes: Iterable[str], key: bytes, known: Sequence[str] = ()) -> dict[str, str]:
-    """Node text → masked identifier, of those that events named; `known`: identifiers kind:value besides.
+    """Node text → masked identifier, of those that events named; `known`: identifiers kind:value besides."""
+    names = {node_of(one, key): mask(one) for one in known}
+    return names | {node: mask(one) for node, one in identifiers_of(store, nodes, key).items()}
+
+
+def identifiers_of(store: Clickhouse, nodes: Iterable[str], key: bytes) -> dict[str, str]:
+    """Node text → identifier kind:value in plain text, of these nodes and others, as far as an event named them.
 
     `key` is the deployment's secret, without which nobody can tell which node an identifier is.
     """
-    wanted, names = sorted(set(nodes)), {node_of(one, key): mask(one) for one in known}
-    for first in range(0, len(wanted), CHUNK):
-        for row in store.query_rows(_NAMES, {"nodes": wanted[first : first + CHUNK]}):
+    wanted = sorted(set(nodes))
+    found = _named(store, wanted, key)
+    missing = [node for node in wanted if node not in found]
+    for first in range(0, len(missing), CHUNK):
+        beside = store.query_rows(_BESIDE, {"nodes": missing[first : first + CHUNK]})
+        found |= _named(store, [row["node"] for row in beside], key)
+    return found
+
+
+def _named(store: Clickhouse, nodes: Sequence[str], key: bytes) -> dict[str, str]:
+    found = {}
+    for first in range(0, len(nodes), CHUNK):
+        for row in store.query_rows(_NAMES, {"nodes": nodes[first : first + CHUNK]}):
             if ":" in row["one"]:
-                names[node_of(row["one"], key)] = mask(row["one"])
-    return names
+                found[node_of(row["one"], key)] = row["one"]
+    return found
 
 
 def _moment(row: Any) -> Moment:

@@ -42,6 +42,7 @@ class Writer:
         self._name = lru_cache(maxsize=NAMES_KEPT)(self.node)
         self._log_codec = Codec("customer_log", registry)
         self._change_codec = Codec("identity_change", registry)
+        self.change = self._change_codec.decode
         self.touchpoint = Codec("touchpoint", registry)
 
     def _customer_of(self, raw: bytes) -> tuple[bytes, int]:

@@ -157,13 +157,19 @@ def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> 
 
 def _links(raw: bytes) -> dict[bytes, int]:
     """Identifier → how many links it has, of a customer's bytes (see resolve.lua)."""
+    found: dict[bytes, int] = defaultdict(int)
+    for pair in links_of(raw):
+        for one in pair:
+            found[one] += 1
+    return found
+
+
+def links_of(raw: bytes) -> list[tuple[bytes, bytes]]:
+    """The links of a customer's bytes, each as two identifiers of 17 bytes."""
     count = struct.unpack_from(">H", raw, 12)[0] if raw else 0
     ids = [raw[14 + i * ID : 14 + (i + 1) * ID] for i in range(count)]
-    found: dict[bytes, int] = defaultdict(int)
-    for at in range(14 + count * ID, len(raw), EDGE):
-        for place in struct.unpack_from(">HH", raw, at):
-            found[ids[place]] += 1
-    return found
+    places = (struct.unpack_from(">HH", raw, at) for at in range(14 + count * ID, len(raw), EDGE))
+    return [(ids[a], ids[b]) for a, b in places]
 
 
 def id_of(node: str, codes: Mapping[str, int]) -> bytes:

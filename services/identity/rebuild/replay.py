@@ -76,7 +76,7 @@ class Rebuild:
             for p in range(partitions)
         }
         self._workers = {
-            p: Asking(claim, ledger, self._graph, writer, policy, encode, _no_read_back)
+            p: Asking(claim, ledger, self._graph, writer, policy, encode, no_read_back)
             for p, claim in self.claims.items()
         }
         for worker in self._workers.values():
@@ -206,5 +206,6 @@ def _following(found: Mapping[int, tuple[int, Batch]]) -> dict[int, int]:
     return {number: found[after][1].first for numbers in by_partition.values() for number, after in pairwise(numbers)}
 
 
-def _no_read_back(partition: int, first: int, last: int) -> list[Record]:
+def no_read_back(partition: int, first: int, last: int) -> list[Record]:
+    """A rebuild has decided everything itself. Raises Fatal."""
     raise Fatal(f"{TOPIC} partition {partition}: a rebuild restores no outbox")
