@@ -21,7 +21,7 @@ from services.profile.core.config import (
     ProfileConfig,
 )
 from services.profile.core.orders import write_order
-from services.profile.core.state import Event, Part, Ring
+from services.profile.core.state import MAX_MINOR, Event, Part, Ring
 from services.profile.core.tagging.months import MONTHS, month_of
 from services.profile.core.traits import write_traits
 
@@ -112,6 +112,9 @@ def _fold_meaning(
         if ring is None:
             ring = part.money[currency] = Ring()
         _add(ring, ring_day or 0, -event.amount_minor, ring_day is not None)
+        if ring.total < -MAX_MINOR:  # no day's sum is below that of all
+            ring.total = -MAX_MINOR
+            ring.values = [max(value, -MAX_MINOR) for value in ring.values]
 
 
 def _count_month(part: Part, day: int) -> None:

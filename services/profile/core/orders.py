@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from services.profile.core.config import CANCELLATION, LINE, PURCHASE, UPDATE, ProfileConfig
-from services.profile.core.state import Book, Event, Last, Sums
+from services.profile.core.state import MAX_MINOR, Book, Event, Last, Sums
 
 # Entries of one node: an order has one, and one more per refund, update or cancellation. People have dozens in a
 # lifetime; a shared till must not grow its state without end. Lower: wholesale buyers lose orders of the RFM window.
@@ -107,7 +107,7 @@ def _add(amounts: Sums, currency: str, key: str, at: int, minor: int) -> bool:
     while index and pairs[index - 2] > at:
         index -= 2
     if index and pairs[index - 2] == at:
-        pairs[index - 1] += minor
+        pairs[index - 1] = min(pairs[index - 1] + minor, MAX_MINOR)
         return False
     pairs[index:index] = (at, minor)
     return True

@@ -21,6 +21,10 @@ Json: TypeAlias = Any
 
 ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 
+# Money beyond 64 bits fits into no record. Sums in state are of one sign and stop there, so their order stays without
+# effect: a source with a comma too many costs its customer a figure, not everybody the partition.
+MAX_MINOR = (1 << 63) - 1
+
 # Event flags as they stand in the touchpoint.
 FLAG_IMPORT = 1
 FLAG_PUBLIC_KEY = 2

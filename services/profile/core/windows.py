@@ -4,7 +4,7 @@ from bisect import bisect_right
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.settle import Settled, in_main
-from services.profile.core.state import Part, Ring
+from services.profile.core.state import MAX_MINOR, Part, Ring
 
 # The day after which everything is.
 ALL_TIME = -(1 << 40)
@@ -32,9 +32,6 @@ def money_in(
 
     Several currencies that have no rate: the main one if it is among them, else the one with the largest net spend.
     """
-    if len(parts) == 1 and not parts[0].money and found and len(found[0].money) == 1:
-        for currency, ring in found[0].money.items():
-            return (currency, *net(ring, after))
     sums: dict[str, int] = {}
     past: dict[str, int] = {}
     oldest: int | None = None
@@ -53,7 +50,7 @@ def money_in(
         return "", 0, None
     main = config.currency
     currency = main if main in sums else min(sums, key=lambda name: (-sums[name], name))
-    return currency, sums[currency], oldest
+    return currency, max(-MAX_MINOR, min(sums[currency], MAX_MINOR)), oldest
 
 
 def sum_after(rings: list[Ring], after: int) -> int:
