@@ -54,7 +54,8 @@ def event_row(one: Touchpoint, number: int) -> tuple[Any, ...]:
     """As the view `events` gives it to `touchstream customers --as-of`; whoever is the first identifier."""
     return (
         one.identifiers[0], one.identifiers[0], one.event_id, one.type, one.name, one.source, one.occurred_at,
-        one.received_at, one.order_id, one.amount_minor, one.currency, one.traits.decode(), one.flags, f"1.0.{number}",
+        one.received_at, one.order_id, one.amount_minor, one.currency, one.traits.decode(), one.flags,
+        one.properties.decode(), f"1.0.{number}",
     )  # fmt: skip
 
 

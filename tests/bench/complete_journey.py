@@ -17,8 +17,9 @@ import msgspec
 
 from cli.customer_facts import Customer
 from cli.customers_as_of import customers_as_of
-from services.profile.core.config import parse_config
+from services.profile.core.configuration import parse_config
 from tests.real_data import ROOT, data_file, event_row, touchpoints
+from tests.unit.profile.profile_builders import SHIPPED
 
 DAY = date(2017, 12, 31)
 CONFIG = {"time_zone": "America/New_York", "currency": "USD"}
@@ -69,7 +70,7 @@ def load() -> dict[str, Household]:
     for row in csv.DictReader(data_file("complete_journey/campaigns.csv").open(encoding="utf-8")):
         households[f"user_id:{row['household_id']}"].mailed.add(row["campaign_id"])
     rows.sort(key=lambda row: row[0])
-    config = parse_config(CONFIG)
+    config = parse_config(CONFIG, SHIPPED)
     for customer in customers_as_of(iter(rows), dict, (DAY - date(1970, 1, 1)).days, config):
         households[customer.customer_id].profile = customer
     return {name: one for name, one in households.items() if one.baskets}

@@ -31,9 +31,9 @@ from services.identity.handler import IdentityWorker, Writer
 from services.ingest.core.model import Accepted, Arrival
 from services.ingest.core.source import Source
 from services.ingest.core.touchpoint import judge
-from services.profile.core.config import parse_config
 from services.profile.handler import ProfileHandler
 from tests.conformance.valkey_server import valkey_server
+from tests.unit.profile.profile_builders import CONFIG
 
 KEY, NOW_MS, DAY_MS, BATCH = b"k" * 32, 1_795_312_800_000, 86_400_000, 500
 NAMES = ["Product Viewed"] * 20 + ["Page Viewed"] * 12 + ["Product Added"] * 4 + ["Cart Viewed"] * 3 + ["Logged In"] * 3
@@ -80,7 +80,7 @@ class Lab:
         encode = Encoder(policy, KEY).encode
         self._identity = IdentityWorker(self._claims[0], ledger, graph, writer, policy, encode, lambda *place: [])
         profile = self._claims[1]
-        self._profile = ProfileHandler(profile.slot, ledger, profile.waits, parse_config(None), 1, lambda: None, 10_000)
+        self._profile = ProfileHandler(profile.slot, ledger, profile.waits, CONFIG, 1, lambda: None, 10_000)
 
     def work_off(self, some: list[dict[str, Any]]) -> None:
         """Messages through both services."""

@@ -16,8 +16,9 @@ from datetime import date
 import pytest
 
 from cli.customers_as_of import customers_as_of
-from services.profile.core.config import parse_config
+from services.profile.core.configuration import parse_config
 from tests.real_data import ROOT, data_file, event_row, touchpoints
+from tests.unit.profile.profile_builders import SHIPPED
 
 pytestmark = pytest.mark.timeout(600)
 EPOCH = date(1970, 1, 1)
@@ -79,7 +80,7 @@ def by_sql(day, window):
 
 def by_us(rows, day, window):
     """The same by our code; scores of people who bought in the window only, as the population has them."""
-    config = parse_config({"time_zone": "Europe/London", "currency": "GBP", "windows_days": {"rfm": window}})
+    config = parse_config({"time_zone": "Europe/London", "currency": "GBP", "windows_days": {"rfm": window}}, SHIPPED)
     number = (date.fromisoformat(day) - EPOCH).days
     end_ms = config.calendar.start_ms(number + 1)
     until = (row for row in rows if row[6] < end_ms)

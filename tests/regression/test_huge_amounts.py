@@ -9,6 +9,7 @@ from services.chassis.avro import Codec
 from services.profile.core.rfm import score
 from services.profile.core.state import MAX_MINOR, encode
 from services.profile.core.summary import profile_json, snapshot_fields
+from services.profile.core.tagging.facts import Facts
 from services.profile.core.tags import conclude
 from services.profile.core.view import view
 from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, at, decode_part, event, part_of, purchase, refund
@@ -37,7 +38,7 @@ def test_sums_beyond_64_bits_stop_nobody(name):
     assert encode(part) == encode(part_of(*reversed(events)))
     one = view([decode_part(encode(part)), part_of(event())], NOW_MS, CONFIG)
     rfm = score(one, CUTS, CONFIG)
-    conclusion, _ = conclude(one, rfm, [], "1.0.1", NOW_MS, CONFIG)
+    conclusion, _ = conclude(Facts(one, rfm, CUTS, CONFIG), [], "1.0.1", NOW_MS, CONFIG)
     assert profile_json("c", one, conclusion, rfm)
     fields = {"customer_id": "c", "rev": 1, "n": 1, "deleted": False, "nodes": [], "updated_at": 1}
     assert Codec("profile").encode(snapshot_fields(one, conclusion, rfm) | fields)
