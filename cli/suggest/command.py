@@ -128,7 +128,7 @@ def _scored(store: Clickhouse, settings: IdentitySettings, first: str, second: s
     if why_not := population.why_not(first, second):
         give_up(f"{first} and {second}: {why_not}. `touchstream identity link` asks no score")
     try:
-        found = suggestion(population, model, model.score(first, second))
+        found = suggestion(population, model.score(first, second))
     except KeyError as error:
         give_up(f"customer {error.args[0]} is not yet in ClickHouse: try again in a second")
     console.print(card(found))

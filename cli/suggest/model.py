@@ -41,7 +41,7 @@ def _silent(what: str, share: float) -> None:
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A pair. bits: log2 of the odds, with the prior. By title of the comparison: its level, its weight in bits and,
-    where the frequency of the agreed value counted, that value's share of the customers.
+    where the frequency of the agreed value counted, how many customers have that value (of two values the commoner).
 
     levels: 0 = otherwise, the first level has the highest number, -1 = not known.
     """
@@ -52,7 +52,7 @@ class Scored:
     bits: float
     levels: dict[str, int]
     weights: dict[str, float]
-    shares: dict[str, float]
+    holders: dict[str, int]
 
 
 class Model:
@@ -192,14 +192,16 @@ class Model:
 
     def _pairs(self, sql: str) -> Iterator[Scored]:
         for row in self._table.rows(sql):
-            levels, weights, shares = {}, {}, {}
+            levels, weights, holders = {}, {}, {}
             for one in self.comparisons:
                 level = levels[one.title] = int(row[f"gamma_{one.title}"])
                 weights[one.title] = round(row[f"mw_{one.title}"] + row.get(f"mw_tf_adj_{one.title}", 0.0), 3)
                 column = one.levels[-level].frequency_of if level > 0 else ""
                 if column and row[f"tf_{column}_l"]:
-                    shares[one.title] = max(row[f"tf_{column}_l"], row[f"tf_{column}_r"])
+                    share = max(row[f"tf_{column}_l"], row[f"tf_{column}_r"])
+                    # splink's share is one of the customers who have any value there.
+                    holders[one.title] = round(share * self._table.known(column))
             # Rounded: sums over several threads differ in the last digits.
             bits = row["bits"] + prior_bits(self.learned.prior)
             score = round(probability(row["bits"], self.learned.prior), 4)
-            yield Scored(row["customer_id_l"], row["customer_id_r"], score, round(bits, 2), levels, weights, shares)
+            yield Scored(row["customer_id_l"], row["customer_id_r"], score, round(bits, 2), levels, weights, holders)

@@ -59,16 +59,16 @@ def suggestions(population: Population, model: "Model", least_score: float) -> I
     """The pairs of at least this score, the surest first."""
     for pair in model.scored(least_score):
         if not population.why_not(pair.first, pair.second):
-            yield suggestion(population, model, pair)
+            yield suggestion(population, pair)
 
 
-def suggestion(population: Population, model: "Model", pair: "Scored") -> Suggestion:
+def suggestion(population: Population, pair: "Scored") -> Suggestion:
     """A scored pair with its reasons."""
     return Suggestion(
         (pair.first, pair.second),
         (population.shown[pair.first], population.shown[pair.second]),
         pair.probability,
         pair.bits,
-        reasons_of(pair.levels, pair.weights, pair.shares, model.learned.customers),
+        reasons_of(pair.levels, pair.weights, pair.holders),
         unknown_of(pair.levels),
     )

@@ -23,14 +23,21 @@ class Table:
         self.connection.register("given_customers", pa.table(arrays, names=list(COLUMNS)))
         self.connection.execute(f"create table customers as {keyed('given_customers')}")
         self.customers = len(rows)
+        self._known: dict[str, int] = {}
 
     def close(self) -> None:
         """Free the memory."""
         self.connection.close()
 
+    def known(self, column: str) -> int:
+        """How many customers have a value there."""
+        if column not in self._known:
+            self._known[column] = int(self.number(f"select count({column}) from customers"))
+        return self._known[column]
+
     def filled(self, column: str) -> float:
-        """Share of the customers who have a value there."""
-        return float(self.number(f"select count({column})::double / greatest(count(*), 1) from customers"))
+        """Their share of all customers."""
+        return self.known(column) / max(1, self.customers)
 
     def has_candidates(self) -> bool:
         """Whether any two customers agree on a key."""

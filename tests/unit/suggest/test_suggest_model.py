@@ -63,6 +63,15 @@ def test_weights_and_prior_add_up_to_the_score(model: Model) -> None:
     assert sum(pair.weights.values()) + prior_bits(model.learned.prior) == pytest.approx(pair.bits, abs=0.02)
 
 
+def test_how_many_have_a_value_is_counted_among_all_customers(model: Model, invented: People) -> None:
+    birthdays = [traits.get("birthday") for _, traits in invented.customers]
+    by_id = dict(invented.customers)
+    agreed = [pair for pair in model.scored(0.5) if "birthday" in pair.holders]
+    assert agreed
+    for pair in agreed:
+        assert pair.holders["birthday"] == birthdays.count(by_id[pair.first]["birthday"])
+
+
 def test_who_is_no_customer_has_no_score(model: Model) -> None:
     with pytest.raises(KeyError):
         model.score("c0000001", "nobody")
