@@ -98,11 +98,11 @@ def invented(count: int) -> tuple[Records, Pairs]:
 
 def measure(title: str, records: Records, true: Pairs, is_counted: bool) -> Iterable[str]:
     """Lines of the table."""
-    began_s = time.perf_counter()
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     model = Model(features_of(record, traits) for record, traits in records)
     model.train()
     found = {(pair.first, pair.second): pair.probability for pair in model.scored(min(THRESHOLDS))}
-    seconds = time.perf_counter() - began_s
+    seconds, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     expected = model.learned.prior * model.learned.random_pairs
     candidates = f"{model.candidates():>10,}" if is_counted else " " * 10
     model.close()
@@ -113,7 +113,8 @@ def measure(title: str, records: Records, true: Pairs, is_counted: bool) -> Iter
         f1 = 2 * right / max(1, len(shown) + len(true))
         yield (
             f"{title:<17} {len(records):>8,} {len(true):>7,} {expected:>9,.0f} {threshold:>9} {len(shown):>7,}"
-            f" {precision:>9.4f} {recall:>7.4f} {f1:>7.4f} {seconds:>8.1f} {candidates}"
+            f" {precision:>9.4f} {recall:>7.4f} {f1:>7.4f} {seconds:>8.1f} {cpu_s:>7.1f}"
+            f" {candidates}"
         )
 
 
@@ -122,7 +123,7 @@ def main(arguments: list[str]) -> None:
     counts = [int(text.replace(",", "")) for text in arguments if text != "--invented"]
     print(
         f"{'set':<17} {'records':>8} {'pairs':>7} {'estimated':>9} {'threshold':>9} {'shown':>7} {'precision':>9}"
-        f" {'recall':>7} {'F1':>7} {'seconds':>8} {'compared' if counts else '':>10}"
+        f" {'recall':>7} {'F1':>7} {'seconds':>8} {'CPU s':>7} {'compared' if counts else '':>10}"
     )
     sets = (
         {f"invented {count:,}": invented(count) for count in counts}
