@@ -332,7 +332,7 @@ local function resolve(e)
 end
 
 -- Components of C without some of its edges: those of place p, or with q only the one between p and q. Each is a list
--- of places, oldest first.
+-- of places, oldest first, with its edges; and how many edges it is without.
 local function components(C, p, q)
   local count, parent, kept, cut = #C.ids / ID, {}, {}, 0
   for i = 0, count - 1 do parent[i] = i end
@@ -358,35 +358,40 @@ local function components(C, p, q)
   local by_root, list = {}, {}
   for i = 0, count - 1 do
     local r = root(i)
-    if not by_root[r] then
-      by_root[r] = {}
-      list[#list + 1] = by_root[r]
+    local side = by_root[r]
+    if not side then
+      side = {edges = {}}
+      by_root[r] = side
+      list[#list + 1] = side
     end
-    table.insert(by_root[r], i)
+    side[#side + 1] = i
   end
-  return list, kept, cut
+  for i = 1, #kept do
+    local edges = by_root[root(kept[i][1])].edges
+    edges[#edges + 1] = kept[i]
+  end
+  return list, cut
 end
 
--- The identifiers at these places of C and the edges between them, as a customer of their own has them.
-local function restrict(C, places, kept)
+-- The identifiers at these places of C and their edges, as a customer of their own has them.
+local function restrict(C, places)
   local at_new, ids, edges = {}, {}, {}
   for new, old in ipairs(places) do
     at_new[old] = new - 1
     ids[new] = sub(C.ids, old * ID + 1, old * ID + ID)
   end
-  for _, edge in ipairs(kept) do
-    local a, b = at_new[edge[1]], at_new[edge[2]]
-    if a and b then edges[#edges + 1] = pack_struct('>I2I2', a, b) .. edge[3] end
+  for i, edge in ipairs(places.edges) do
+    edges[i] = pack_struct('>I2I2', at_new[edge[1]], at_new[edge[2]]) .. edge[3]
   end
   return table.concat(ids), table.concat(edges), ids
 end
 
 -- Side `stay` keeps customer c; every other side becomes a new one.
-local function split(e, c, list, stay, kept)
+local function split(e, c, list, stay)
   local C, pieces, takes, k = cust[c], {}, {}, 0
   for _, places in ipairs(list) do
     if places ~= stay then
-      local ids, edges, nodes = restrict(C, places, kept)
+      local ids, edges, nodes = restrict(C, places)
       local new = found_customer(nodes[1], true)
       local N = cust[new]
       N.ids, N.edges, N.n = ids, edges, 1
@@ -402,7 +407,7 @@ local function split(e, c, list, stay, kept)
       k = k + 1
     end
   end
-  C.ids, C.edges = restrict(C, stay, kept)
+  C.ids, C.edges = restrict(C, stay)
   C.kinds, C.roll = false, nil
   if k == 0 then return end
   C.n = C.n + 1
@@ -426,24 +431,24 @@ local function unlink(e)
   end
   local C = cust[c]
   if not y then
-    local list, kept = components(C, index_of(C.ids, x))
+    local list = components(C, index_of(C.ids, x))
     if #list == 1 then return end
     local stay = list[1]
     -- The side of the oldest identifier other than x stays: x is what was wrong about the customer.
     if #stay == 1 and sub(C.ids, stay[1] * ID + 1, stay[1] * ID + ID) == x then stay = list[2] end
-    split(e, c, list, stay, kept)
+    split(e, c, list, stay)
     return
   end
   local p, q = index_of(C.ids, x), index_of(C.ids, y)
-  local list, kept, cut = {}, {}, 0
-  if q then list, kept, cut = components(C, math.min(p, q), max(p, q)) end
+  local list, cut = {}, 0
+  if q then list, cut = components(C, math.min(p, q), max(p, q)) end
   g = g + 1
   if cut == 0 then
     emit(e.rel, 'C', 'declined', g, c, '', -1, {x, y}, 'no_link')
     return
   end
   emit(e.rel, 'C', 'unlinked', g, c, '', -1, {x, y}, '')
-  split(e, c, list, list[1], kept)
+  split(e, c, list, list[1])
 end
 
 local function erase(e)

@@ -1,12 +1,15 @@
 """What an operator does by hand, on the whole stack: look at what was refused, mend it, correct who is whom."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from cli.publish import partitions_of, publish
+from deploy.local.settings import ROOT
 from services.chassis.ids import partition_of
 from services.chassis.records import Output
 from services.chassis.testing.waiting import wait_for
@@ -59,6 +62,39 @@ def test_a_dead_letter_is_seen_and_put_back(running_stack: RunningStack) -> None
     assert "back into touchpoints" in running_stack.must("dead", "resend", "--id", letter["id"])
     assert "were sent again before" in running_stack.must("dead", "resend", "--id", letter["id"])
     wait_for(lambda: len(letters()) == 2, "identity gave it up once more", 60)
+
+
+def test_a_replay_under_a_stricter_policy_says_what_it_would_part_and_parts_it(
+    running_stack: RunningStack, tmp_path: Path
+) -> None:
+    send(
+        running_stack,
+        {"type": "identify", "userId": "rp-1", "anonymousId": "rp-a1", "messageId": "rp-1"},
+        {"type": "identify", "userId": "rp-1", "anonymousId": "rp-a2", "messageId": "rp-2"},
+    )
+    running_stack.settle()
+    rules = yaml.safe_load((ROOT / "deploy/config/identity.yaml").read_text(encoding="utf-8"))
+    rules["kinds"]["anonymous_id"]["limit"] = 1
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(yaml.safe_dump(rules), encoding="utf-8")
+
+    report = json.loads(running_stack.must("identity", "replay", "--json"))
+    assert report["would_part"]["customers"] == report["would_merge"]["customers"] == 0
+    left_out = json.loads(running_stack.must("identity", "replay", "--policy", str(strict), "--json"))["left_out"]
+    assert left_out["identifiers"] >= 1, "others of this stack may have several, too"
+    assert len(set(resolve(running_stack, "user_id:rp-1", "anonymous_id:rp-a1", "anonymous_id:rp-a2"))) == 1
+
+    # As if it were in force: what is taken back needs no leave of the policy that the service runs under.
+    environ, running_stack.environ = running_stack.environ, {
+        **running_stack.environ, "TOUCHSTREAM_IDENTITY_POLICY": str(strict),
+    }  # fmt: skip
+    try:
+        applied = json.loads(running_stack.must("identity", "replay", "--apply", "--yes", "--json"))["applied"]
+    finally:
+        running_stack.environ = environ
+    assert (applied["unlinked"], applied["missed"]) == (left_out["identifiers"], [])
+    user, first, second = resolve(running_stack, "user_id:rp-1", "anonymous_id:rp-a1", "anonymous_id:rp-a2")
+    assert user == first != second
 
 
 def test_unlink_parts_and_erase_forgets(running_stack: RunningStack) -> None:

@@ -78,6 +78,13 @@ class World:
         assert not ended.keys() & customers.keys(), "somebody who exists is said to have ended"
         assert set(ended.values()) <= {"", *customers}, "an ended customer leads to somebody who is there"
 
+    def concludes(self, customer: str, tag: str) -> None:
+        """profile has given a customer a tag."""
+        self.server.insert("tag_changes_raw", ("customer_id", "tag", "change"), [[customer], [tag], ["added"]], None)
+
+    def tags(self) -> set[tuple[str, str]]:
+        return {(row["customer_id"], row["tag"]) for row in self.server.query_rows("SELECT * FROM tag_changes")}
+
     def customer(self, identifier: str) -> str:
         return self.lab.stored()[0][identifier]
 
@@ -121,6 +128,20 @@ def test_views_follow_a_merge_a_split_and_a_second_merge_at_once(world: World) -
     assert len({world.customer(x) for x in (ANNA, TABLET, PHONE)}) == 3
     world.happens("erase", LAPTOP)
     world.happens("event", PHONE, TABLET)
+
+
+def test_what_was_concluded_before_a_merge_follows_who_is_parted_again(world: World) -> None:
+    world.happens("event", ANNA, LAPTOP)
+    world.happens("event", TABLET, PHONE)
+    anna, other = world.customer(ANNA), world.customer(PHONE)
+    world.concludes(other, "vip")
+    world.happens("event", LAPTOP, TABLET)
+    world.concludes(anna, "loyal")
+    assert world.tags() == {(anna, "vip"), (anna, "loyal")}
+    world.happens("unlink", LAPTOP, TABLET, is_pair=True)
+    assert world.tags() == {(world.customer(PHONE), "vip"), (anna, "loyal")}
+    world.happens("link", PHONE, ANNA)
+    assert world.tags() == {(anna, "vip"), (anna, "loyal")}
 
 
 def test_a_history_tells_an_identifiers_life_from_its_first_link_to_its_end(world: World) -> None:

@@ -110,6 +110,26 @@ def test_what_would_cost_the_square_is_noticed(old: str, new: str) -> None:
         assert not is_linear()
 
 
+def test_twice_as_many_who_part_cost_twice_as_much() -> None:
+    found = []
+    for count in (200, 400):  # a hub that held pairs together
+        lab = lab_of(2_000)
+        tell(
+            lab,
+            [ids for i in range(count) for ids in ((f"phone:{i}", f"device_id:{i}"), ("user_id:hub", f"phone:{i}"))],
+            100,
+        )
+        lab.append(Touch("unlink", ("user_id:hub",), "m", (0, len(lab.log[0])), 1))
+        with instructions() as run:
+            lab.take(lab.step(0))
+        _, customers, _ = lab.stored()
+        assert sorted(len(ids) for _, ids in customers.values()) == [1, *[2] * count]
+        found.append(run[0])
+    few, many = found
+    assert few > 20
+    assert many < 2.5 * few
+
+
 @pytest.mark.parametrize("batch", [3_000, 50])
 def test_the_map_of_identifiers_gets_one_row_per_node_that_moved(batch: int) -> None:
     lab = lab_of(1_000)

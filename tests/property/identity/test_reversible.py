@@ -265,7 +265,7 @@ MUTANTS = {
         "      cut = cut + 1\n",
         "      cut = cut + 1\n      kept[#kept + 1] = {a, b, sub(C.edges, i + 4, i + EDGE - 1)}\n",
     ),
-    "links are lost at a split": ("if a and b then edges[#edges + 1]", "if false then edges[#edges + 1]"),
+    "links are lost at a split": ("for i, edge in ipairs(places.edges) do", "for i, edge in ipairs({}) do"),
     "links are lost at a merge": ("table.concat(edges)\n  append_edge", "S.edges\n  append_edge"),
     "links of who was merged name others": ("p + shift, q + shift", "p, q"),
     "the link of a merge names others": ("if s == a then q = q + shift else p, q = q, p + shift end", ""),
