@@ -15,6 +15,7 @@ from cli.resolve import LookUp, open_look_up
 from cli.suggest.command import app as suggest
 from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy
+from services.identity.core.links import CUSTOMER
 from services.identity.settings import IdentitySettings
 
 app = typer.Typer(no_args_is_help=True, help="Corrections of who is whom.")
@@ -25,6 +26,7 @@ Given = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="e.g. phone:+86
 Other = Annotated[str, typer.Argument(metavar="[KIND:VALUE]", help="take back only the link between the two")]
 Second = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="the identifier it belongs with")]
 From = Annotated[str, typer.Option("--from", metavar="CUSTOMER", help="only if this customer has it")]
+Customer = Annotated[str, typer.Argument(metavar="CUSTOMER", help="its id, see `touchstream resolve`")]
 Reason = Annotated[str, typer.Option("--reason", help="why; kept with the change")]
 Author = Annotated[str, typer.Option("--author", help="who says so; otherwise the user of this machine")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
@@ -67,6 +69,25 @@ def erase(identifier: Given, reason: Reason = "", author: Author = "", yes: Yes 
     """
     question = f"Erase the customer who has {identifier}? This cannot be undone."
     _request("erase", [identifier], question, _signed({}, author, reason), yes)
+
+
+@app.command()
+def release(customer: Customer, reason: Reason = "", author: Author = "", yes: Yes = False) -> None:
+    """Let a quarantined customer grow again: as many identifiers more as a customer may have."""
+    properties = _signed({}, author, reason)
+    with answering():
+        settings = load_settings(IdentitySettings)
+        try:
+            customer_id = str(UUID(customer))
+        except ValueError:
+            raise typer.BadParameter(f"{customer!r}: expected a customer id (see `touchstream resolve`)") from None
+        if not yes:
+            typer.confirm(f"Release customer {customer_id}? It may join others again.", abort=True)
+        changes = correct(settings, "release", [f"{CUSTOMER}{customer_id}"], properties)
+    for change in changes:
+        console.print(f"customer {change['customer_id']} released", markup=False)
+    if not changes:
+        console.print("nothing changed: no such customer is quarantined")
 
 
 def _signed(properties: dict[str, object], author: str, reason: str) -> dict[str, object]:

@@ -30,6 +30,10 @@ def sentence(one: Moment, subject: str) -> str:
         "blocked": lambda: f"left out of customer {one.customer_id}",
         "refused": lambda: f"said not to be the same: {one.customer_id} and {one.other_id}",
         "declined": lambda: f"an unlink was not done: it was of customer {one.customer_id}",
+        "moved": lambda: f"taken over from {one.other_id} by customer {one.customer_id}",
+        "expired": lambda: f"not seen for too long: no more an identifier of {one.customer_id}",
+        "quarantined": lambda: f"customer {one.customer_id} is too large: joins nothing more",
+        "released": lambda: f"customer {one.customer_id} may grow again",
         "erased": lambda: f"erased with customer {one.customer_id}",
     }
     return told.get(one.what, lambda: f"{one.what}: customer {one.customer_id}")()

@@ -20,7 +20,7 @@ from services.chassis.clickhouse import Clickhouse
 from services.chassis.redis.client import RedisClient
 from services.chassis.registry import Registry
 from services.chassis.settings import SharedSettings
-from services.identity.adapters import TAG as GRAPH_TAG
+from services.identity.adapters import current_homes
 from services.identity.core.policy import Policy
 from services.profile.core.config import ProfileConfig
 
@@ -116,5 +116,4 @@ def _elsewhere(house: Clickhouse, event_ids: Sequence[str]) -> Places:
 
 
 def _erased(client: RedisClient, nodes: Sequence[bytes]) -> list[bool]:
-    prefix = f"{GRAPH_TAG}:i:".encode()
-    return [found == b"-" for found in client.mget([prefix + node for node in nodes])]
+    return [home is not None and not home.customer for home in current_homes(client, nodes)]

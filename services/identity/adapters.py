@@ -1,7 +1,7 @@
 """The graph behind one port: the script that resolves a batch, look-ups, and the purge of old message ids."""
 
 import time
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgpack
@@ -11,10 +11,11 @@ from services.chassis.errors import Fatal, Retriable
 from services.chassis.failpoints import fp
 from services.chassis.ids import digest, uuid_text
 from services.chassis.redis.claim import Claim
-from services.chassis.redis.client import RedisError, sync_client
+from services.chassis.redis.client import RedisClient, RedisError, sync_client
 from services.chassis.redis.ledger import Ledger, script_text
 from services.chassis.redis.slots import Slot
 from services.identity import metrics
+from services.identity.core.homes import Home, parse_home
 from services.identity.core.policy import Policy, PolicyError, parse_policy
 
 SERVICE = "identity"
@@ -32,7 +33,7 @@ def load_policy(path: str) -> Policy:
 
 
 class Encoder:
-    """`kind:value` → the 17 bytes that name it in the graph; remembers the most recent ones."""
+    """`kind:value` → the 17 bytes that name it in the graph."""
 
     def __init__(self, policy: Policy, key: bytes) -> None:
         codes = {name: bytes([kind.code]) for name, kind in policy.kinds.items()}
@@ -41,7 +42,7 @@ class Encoder:
             kind, _, value = identifier.partition(":")
             return codes[kind] + digest(kind, value, key)
 
-        self.encode = lru_cache(maxsize=200_000)(encode)
+        self.encode = encode
 
 
 class Graph:
@@ -69,6 +70,7 @@ class Graph:
         assert isinstance(answer, list)
         metrics.DUPLICATES.inc(answer[2])
         metrics.ERASED.inc(answer[3])
+        metrics.UNTOLD.inc(answer[4])
         return bytes(answer[1])
 
     def _policy_blob(self, partition: int) -> bytes:
@@ -77,6 +79,10 @@ class Graph:
             {
                 "partition": partition,
                 "limits": {kind.code: kind.limit for kind in policy.kinds.values() if kind.limit},
+                "frozen": {kind.code: True for kind in policy.kinds.values() if not kind.may_merge},
+                "ttl_days": {kind.code: kind.ttl_days for kind in policy.kinds.values() if kind.ttl_days},
+                "hold_days": policy.hold_days,
+                "said_most": policy.said_most,
                 "known": {kind.code: True for kind in policy.kinds.values() if kind.is_known},
                 "max_size": policy.max_size,
                 "window_ms": policy.window_ms,
@@ -121,9 +127,23 @@ class Lookup:
         """Customer ids (UUID text) of standardised `kind:value` identifiers; None when unknown or erased."""
         if not identifiers:
             return []
-        prefix = f"{TAG}:i:".encode()
         try:
-            found = self._client.mget([prefix + self._encode(identifier) for identifier in identifiers])
+            found = current_homes(self._client, [self._encode(identifier) for identifier in identifiers])
         except RedisError as error:
             raise Retriable(f"the identity graph does not answer: {error}") from error
-        return [uuid_text(raw) if isinstance(raw, bytes) and len(raw) == 16 else None for raw in found]
+        return [uuid_text(home.customer) if home and home.customer else None for home in found]
+
+
+def current_homes(client: RedisClient, identifiers: Sequence[bytes]) -> list[Home | None]:
+    """Whose identifiers (17 bytes each) are now; None of those that the graph does not know. Raises RedisError."""
+    found = [parse_home(raw) if raw else None for raw in _stored(client, identifiers)]
+    moved = [(place, home.node) for place, home in enumerate(found) if home and home.node]
+    for (place, _), raw in zip(moved, _stored(client, [node for _, node in moved]), strict=True):
+        found[place] = parse_home(raw) if raw else None
+    return found
+
+
+def _stored(client: RedisClient, nodes: Sequence[bytes]) -> list[bytes | None]:
+    prefix = f"{TAG}:i:".encode()
+    found = client.mget([prefix + node for node in nodes]) if nodes else []
+    return [raw if isinstance(raw, bytes) else None for raw in found]

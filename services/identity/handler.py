@@ -20,7 +20,7 @@ from services.identity.adapters import SERVICE, Graph
 from services.identity.core import decisions as d
 from services.identity.core.links import POISON, Asked, UnusableError, ask
 from services.identity.core.policy import Policy
-from services.identity.core.reasons import reason_text
+from services.identity.core.reasons import guard_text, reason_text
 
 RESOLVED, CHANGES = "touchpoints.resolved", "identity.changes"
 Json = dict[str, Any]
@@ -120,7 +120,7 @@ class Writer:
         return {
             "g": act.g, "kind": act.what, "customer_id": uuid_text(act.customer),
             "from_id": uuid_text(act.other) if act.other else "", "nodes": [self._name(node) for node in act.nodes],
-            "reason": reason_text(act.reason, touchpoint),
+            "reason": reason_text(guard_text(act.reason, self._kinds), touchpoint),
             "cause": place if act.k < 0 else f"{place}.{act.k}", "event_id": touchpoint["event_id"],
             "source": touchpoint["source"], "occurred_at": touchpoint["occurred_at"],
             "accepted_at": touchpoint["received_at"],

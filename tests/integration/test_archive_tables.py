@@ -235,6 +235,23 @@ def test_merge_split_and_erasure_show_in_every_query_at_once_whatever_arrives_fi
     assert customers_of(server, "identifiers", "node") == {"n:2": "E", "n:3": "E"}
 
 
+def test_what_happened_under_a_number_stays_with_its_former_owner(server: Clickhouse) -> None:
+    insert(
+        server, "identity.changes", change(1, 1, "linked", "A", ["u:1", "p:1"]), change(2, 2, "linked", "B", ["u:2"])
+    )
+    insert(server, "identity.changes", change(3, 3, "moved", "B", ["p:1b", "p:1", "p:1"], from_id="A"))
+    insert(server, "touchpoints.resolved", event(1, "A", "p:1"), event(2, "B", "p:1b"))
+    assert customers_of(server) == {"e1": "A", "e2": "B"}
+    renewed = {"identifier": "p:1", "current_node": "p:1b", "customer_id": "B", "since_g": 3}
+    assert server.query_rows("SELECT * FROM renewed_identifiers") == [renewed]
+    insert(server, "identity.changes", change(4, 4, "merged", "B", ["u:2", "p:1b", "u:1", "p:1"], from_id="A"))
+    insert(server, "identity.changes", change(5, 5, "expired", "B", ["p:1c", "p:1b", "p:1"]))
+    assert customers_of(server) == {"e1": "B", "e2": "B"}
+    assert server.query_rows("SELECT customer_id, current_node FROM renewed_identifiers") == [
+        {"customer_id": "", "current_node": "p:1c"}
+    ]
+
+
 def test_tags_triggers_and_deliveries_follow_the_merged_customer(server: Clickhouse) -> None:
     insert(server, "identity.changes", change(1, 1, "merged", "A", ["n:1", "n:2"], from_id="B"))
     insert(server, "identity.changes", change(2, 2, "merged", "C", ["n:3", "n:1", "n:2"], from_id="A"))

@@ -58,7 +58,7 @@ class Erase(msgspec.Struct, frozen=True, gc=False):
 
 class Change(msgspec.Struct, frozen=True, gc=False):
     """A change of the graph, the g-th ever: linked, merged, split, erased, conflict, blocked,
-    refused."""
+    refused, moved, expired, quarantined, released."""
 
     rel: int
     what: str

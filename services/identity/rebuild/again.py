@@ -19,6 +19,7 @@ from services.chassis.redis.rebuild import open_ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.registry import Registry
 from services.identity.adapters import SERVICE, TAG, Encoder, Graph
+from services.identity.core.homes import parse_home
 from services.identity.core.links import message_of
 from services.identity.core.policy import Policy
 from services.identity.handler import CHANGES, Json, Writer
@@ -150,7 +151,7 @@ def homes(client: RedisClient, policy: Policy) -> Iterator[tuple[str, str]]:
 
 def customer_in(raw: object) -> bytes | None:
     """The customer in what the graph keeps of an identifier (see resolve.lua); None for a tombstone or nothing."""
-    return raw[:16] if isinstance(raw, bytes) and len(raw) >= 16 else None
+    return parse_home(raw).customer or None if isinstance(raw, bytes) else None
 
 
 def _apart(told: list[Told]) -> Iterator[list[Told]]:

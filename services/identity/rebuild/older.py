@@ -37,12 +37,12 @@ SELECT batch, {_PLACE}, kind, customer_id, from_id, nodes, source, event_id, toU
     toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at), reason
 FROM identity_changes_raw FINAL
 WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1)
-    AND (kind IN ('split', 'unlinked', 'declined', 'erased', 'refused')
+    AND (kind IN ('split', 'unlinked', 'declined', 'erased', 'refused', 'released')
     OR kind IN ('linked', 'conflict', 'blocked') AND length(nodes) = 2 AND match(reason, '(^|: )(linked by|link of) '))
 ORDER BY g
 """
 _LINKED = f"""
-SELECT batch, {_PLACE}, nodes FROM identity_changes_raw FINAL
+SELECT batch, {_PLACE}, kind, nodes FROM identity_changes_raw FINAL
 WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND kind IN ('linked', 'blocked') ORDER BY batch, o
 """
 _BATCHES = f"""
@@ -51,7 +51,8 @@ SELECT batch, p, min(o), max(o) + 1 FROM (
     UNION ALL SELECT batch, {_PLACE} FROM identity_changes_raw
 ) GROUP BY batch, p
 """
-_TYPES = {"erased": "erase", "split": "unlink", "unlinked": "unlink", "declined": "unlink", "refused": "refuse"}
+_TYPES = {"erased": "erase", "split": "unlink", "unlinked": "unlink", "declined": "unlink"}
+_TYPES |= {"refused": "refuse", "released": "release"}
 
 
 class Told(msgspec.Struct, gc=False):
@@ -105,10 +106,10 @@ class Older:
             yield Told(batch, partition, offset, fields, log_ms, customer, n)
         yield from requests
 
-    def linked(self) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-        """(batch, offset, nodes) of identifiers that were new and joined a customer, or were refused, in order."""
-        for batch, _, offset, nodes in self.another.stream_rows(_LINKED, {"firsts": self.firsts}):
-            yield batch, offset, tuple(nodes)
+    def linked(self) -> Iterator[tuple[int, int, str, tuple[str, ...]]]:
+        """(batch, offset, kind, nodes) of identifiers that were new and joined a customer, or refused, in order."""
+        for batch, _, offset, kind, nodes in self.another.stream_rows(_LINKED, {"firsts": self.firsts}):
+            yield batch, offset, kind, tuple(nodes)
 
     def _requests(self) -> list[Told]:
         by_place: dict[tuple[int, int, int], list[Any]] = defaultdict(list)
@@ -128,7 +129,7 @@ def _request(place: tuple[int, int, int], rows: list[Any]) -> Told:
         "type": _TYPES.get(what, "link"), "source": source, "event_id": event_id, "occurred_at": occurred,
         "received_at": received, "asked": asked_of(reason),
     }  # fmt: skip
-    nodes = tuple(tuple(row[6]) for row in rows)
+    nodes = tuple(tuple(row[6]) for row in rows) if what != "released" else ((customer,),)
     expected = other if what == "declined" else ""
     return Told(*place, fields, log_ms, other if what == "split" else customer, 0, nodes, what, expected)
 
@@ -142,6 +143,8 @@ def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> 
     """
     if told.fields["type"] == "erase":
         return Request.ERASE, [id_of(told.nodes[0][0], codes)]
+    if told.fields["type"] == "release":
+        return Request.RELEASE, [customer_of(told.customer)]
     if told.fields["type"] in ("link", "refuse"):
         request = Request.LINK if told.fields["type"] == "link" else Request.REFUSE
         return request, [id_of(node, codes) for node in told.nodes[0]]

@@ -58,6 +58,7 @@ class Rebuild:
         self._graph = Graph(ledger, policy)
         writer, encode = Writer(policy, partitions, registry), Encoder(policy, key).encode
         self._codec = writer.touchpoint
+        self._policy, self._refused = policy, set[bytes]()
         self._codes = {name: kind.code for name, kind in policy.kinds.items()}
         self._ahead: dict[int, Record] = {}
         self._told: dict[tuple[int, int], Told] = {}
@@ -138,23 +139,30 @@ class Rebuild:
         """Identifier → offset of the touchpoint of this batch at which it was new, as the changes say."""
         found: dict[bytes, int] = {}
         while self._linked_next is not None and self._linked_next[0] <= number:
-            _, offset, nodes = self._linked_next
-            if self._linked_next[0] == number:
-                for node in nodes:
-                    found.setdefault(id_of(node, self._codes), offset)
+            _, offset, kind, nodes = self._linked_next
+            for node in nodes:
+                raw = id_of(node, self._codes)
+                if kind == "blocked":
+                    self._refused.add(raw)
+                if self._linked_next[0] == number:
+                    found.setdefault(raw, offset)
             self._linked_next = next(self._linked, None)
         return found
 
     def _bury(self, told: Told, new: Mapping[bytes, int]) -> None:
         """Put tombstones where one must have stood: beside a touchpoint's first identifier, one that the graph did not
         know, and that neither joined nor was refused, had been erased before anybody knew it. Nothing else tells of it.
+        A refusal is announced once: who was refused before may have been refused again.
         """
-        client = self._ledger.client
-        for identifier in told.fields["identifiers"][1:]:
-            if identifier.partition(":")[0] not in self._codes:
+        client, fields = self._ledger.client, told.fields
+        for identifier in fields["identifiers"]:
+            kind, _, value = identifier.partition(":")
+            if self._policy.is_blocked(kind, value):
                 continue
             raw = self._encode(identifier)
-            if new.get(raw, told.offset + 1) > told.offset:
+            if raw[0] in self._policy.attributes.get(fields["source"], ()):
+                continue
+            if raw not in self._refused and new.get(raw, told.offset + 1) > told.offset:
                 client.set(f"{TAG}:i:".encode() + raw, b"-", nx=True)
 
     def _request(self, told: Told) -> tuple[Asked, Json]:

@@ -10,6 +10,8 @@ from services.ingest.core.source import Source
 FLAG_IMPORT = 1
 FLAG_PUBLIC = 2
 FLAG_CLAMPED = 4
+FLAG_PHONE_VERIFIED = 8
+FLAG_EMAIL_VERIFIED = 16
 MAX_NAME_CHARS = 200
 MAX_MESSAGE_ID_CHARS = 128
 NAMES = {
@@ -22,6 +24,7 @@ NAMES = {
     "erase": "Erase Requested",
     "link": "Link Requested",
     "refuse": "Link Refused",
+    "release": "Release Requested",
 }
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, tzinfo
 
 STANDARD_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 # Corrections of the graph: only for keys that are given them by name.
-CONTROL_TYPES = frozenset({"unlink", "erase", "link", "refuse"})
+CONTROL_TYPES = frozenset({"unlink", "erase", "link", "refuse", "release"})
 DEFAULT_MAX_FUTURE_MS = 24 * 3_600_000
 
 

@@ -23,6 +23,7 @@ from services.ingest.core.problems import REFUSALS, Problem
 from services.ingest.core.required import missing_fields
 from services.ingest.core.source import CONTROL_TYPES, STANDARD_TYPES
 from services.ingest.core.standardise import Json, Standardiser, add_external_ids
+from services.ingest.core.verified import verified_flags
 
 MAX_EVENT_BYTES = 32 * 1024
 _EMPTY = b"{}"
@@ -74,7 +75,7 @@ def decide(message: Message, arrival: Arrival, new_id: Callable[[], str]) -> Acc
         encode_json(traits) if traits else _EMPTY,
         encode_json(context) if context else _EMPTY,
         encode_json(originals) if originals else _EMPTY,
-        flags | (FLAG_PUBLIC if source.is_public else 0),
+        flags | (FLAG_PUBLIC if source.is_public else verified_flags(traits, context)),
     )  # fmt: skip
     return Accepted(touchpoint, problems)
 

@@ -1,7 +1,9 @@
 """The real graph as production runs it, worker and all, and what it says in the naive graph's words."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha1
 from typing import Any
 
@@ -22,28 +24,59 @@ from tests.property.identity.naive_graph import Change, Limits, LogItem, NaiveGr
 KEY = b"a secret of sixteen bytes or more"
 PARTITIONS, TARGETS = 3, 4
 KINDS = {"user_id": (1, 1, True), "phone": (2, 2, True), "device_id": (3, 0, False), "anonymous_id": (4, 3, False)}
+# Kinds that occur only where everything is guarded, and what is guarded there.
+GUARDED = {"email": (5, 0, True), "card": (6, 0, False)}
+ALL_KINDS = KINDS | GUARDED | {"fax": (7, 0, False)}
+GUARDS = {"card": {"may_merge": False}, "anonymous_id": {"ttl_days": 1}}
+SOURCES = {"shop": {"verified": ["phone", "email"], "attributes": ["fax"]}}
+FLAGS = {"phone": 8, "email": 16}
 HOUR_MS = 3_600_000
+RENEWED_MOST = 12  # more often no identifier of a story gets another node
 CODECS = {name: Codec(name) for name in ("touchpoint", "customer_log", "identity_change")}
 
 
-def policy(max_size: int = 1_000, window_h: int = 10, bucket_h: int = 2) -> Policy:
-    """Small limits, so that they are met often."""
-    kinds = {name: {"code": code, "limit": limit, "known": known} for name, (code, limit, known) in KINDS.items()}
+def policy(
+    max_size: int = 1_000, window_h: int = 10, bucket_h: int = 2, has_limits: bool = True, said: int = 3
+) -> Policy:
+    """Small limits, so that they are met often; every guard there is. Without limits customers merge more often.
+
+    said: so many refusals are remembered as told; 0: each is told.
+    """
+    kinds: dict[str, dict[str, object]] = {
+        name: {"code": code, "limit": limit * has_limits, "known": known, **GUARDS.get(name, {})}
+        for name, (code, limit, known) in ALL_KINDS.items()
+    }
     return parse_policy(
         {
             "kinds": kinds, "max_identifiers_per_customer": max_size, "dedup_window_hours": window_h,
-            "dedup_bucket_hours": bucket_h,
+            "dedup_bucket_hours": bucket_h, "takeover_hold_days": 1, "remembered_refusals": said, "sources": SOURCES,
         }
     )  # fmt: skip
 
 
 def name_customer(first: str, birth: int) -> str:
-    """The id of the customer that an identifier founds, after so many births."""
-    kind, _, value = first.partition(":")
-    name = bytes([KINDS[kind][0]]) + digest(kind, value, KEY)
+    """The id of the customer that a node founds, after so many births."""
+    name = node_raw(first)
     raw = bytearray(sha1(NAMESPACE + name + b":%d" % birth).digest()[:16])
     raw[6], raw[8] = raw[6] & 0x0F | 0x50, raw[8] & 0x3F | 0x80  # UUID version 5, variant 1
     return uuid_text(bytes(raw))
+
+
+@cache
+def node_raw(node: str) -> bytes:
+    """The 17 bytes of a node in the naive graph's words."""
+    identifier, _, times = node.partition("~")
+    kind, _, value = identifier.partition(":")
+    raw = bytes([ALL_KINDS[kind][0]]) + digest(kind, value, KEY)
+    for _ in range(int(times or 0)):
+        raw = raw[:1] + sha1(NAMESPACE + raw + b":renewed").digest()[:16]
+    return raw
+
+
+def raw_names(identifiers: Iterable[str]) -> dict[str, bytes]:
+    """Node → 17 bytes, of these identifiers and the nodes they may have had since."""
+    found = [x if times == 0 else f"{x}~{times}" for x in identifiers for times in range(RENEWED_MOST)]
+    return {x: node_raw(x) for x in found}
 
 
 def naive_twin(of: Policy) -> NaiveGraph:
@@ -51,7 +84,12 @@ def naive_twin(of: Policy) -> NaiveGraph:
 
     per_kind = {name: kind.limit for name, kind in of.kinds.items() if kind.limit}
     known = frozenset(name for name, kind in of.kinds.items() if kind.is_known)
-    return NaiveGraph(Limits(per_kind, known, of.max_size, of.window_ms, of.bucket_ms), name_customer)
+    limits = Limits(
+        per_kind, known, frozenset(kind.name for kind in of.kinds.values() if not kind.may_merge),
+        {kind.name: kind.ttl_days for kind in of.kinds.values() if kind.ttl_days}, of.hold_days, of.said_most,
+        {kind.name: kind.rank for kind in of.kinds.values()}, of.max_size, of.window_ms, of.bucket_ms,
+    )  # fmt: skip
+    return NaiveGraph(limits, name_customer)
 
 
 def touchpoint(touch: Touch) -> bytes:
@@ -63,12 +101,17 @@ def touchpoint(touch: Touch) -> bytes:
             "event_id": touch.message, "source": "shop", "name": "Visited",
             "type": "track" if touch.kind == "event" else touch.kind,
             "identifiers": list(touch.ids), "occurred_at": 1, "received_at": 77 + touch.place[1],
-            "flags": 2 if touch.is_public else 0,
+            "flags": flags_of(touch),
             "properties": json.dumps(
                 {"pair": touch.is_pair} | ({"from": name_customer(touch.founder, 0)} if touch.founder else {})
             ).encode(),
         }
     )  # fmt: skip
+
+
+def flags_of(touch: Touch) -> int:
+    """The flags of its touchpoint."""
+    return touch.is_import + 2 * touch.is_public + sum(FLAGS[kind] for kind in touch.verified)
 
 
 @dataclass
@@ -128,7 +171,12 @@ class GraphLab:
     # -- in the naive graph's words
     def names(self) -> dict[str, str]:
         """Node text → identifier."""
-        return {self.writer.node(self.encode(x)): x for touch in self.touches.values() for x in touch.ids}
+        return {self.writer.node(raw): x for raw, x in self.raw_names().items()}
+
+    def raw_names(self) -> dict[bytes, str]:
+        """17 bytes → node, of all identifiers that occur."""
+        ids = {x for touch in self.touches.values() for x in touch.ids if touch.kind != "release"}
+        return {raw: x for x, raw in raw_names(ids).items()}
 
     def said(self) -> tuple[list[LogItem], list[Change], list[tuple[int, int]]]:
         """What has been sent: records of customers' logs, changes, places of dead letters; each in order."""
@@ -151,8 +199,7 @@ class GraphLab:
         assert generation == 1
         if kind == "event":
             assert output.value == touchpoint(touch), "forwarded unchanged"
-            assert names[headers["node"]] == touch.ids[0]
-            return LogItem(kind, customer, n, touch)
+            return LogItem(kind, customer, n, touch, node=names[headers["node"]])
         found = CODECS["customer_log"].decode(output.value)
         assert (found["kind"], found["customer_id"], found["n"]) == (kind, customer, n)
         assert found["accepted_at"] == 77 + touch.place[1]
@@ -168,26 +215,29 @@ class GraphLab:
         _, partition, offset, *k = map(int, found["cause"].split("."))
         touch = self.touches[partition, offset]
         assert output.key.decode() == found["customer_id"]
-        reason = found["reason"] if found["kind"] in ("blocked", "conflict", "declined") else ""
-        if touch.kind in ("link", "refuse"):
-            guard, _, asked = f": {found['reason']}".rpartition(": ")
-            assert asked == f"{touch.kind} of shop"
+        reason = found["reason"]
+        if touch.kind != "event" or "," not in reason:
+            guard, _, asked = f": {reason}".rpartition(": ")
+            assert asked == f"{'track' if touch.kind == 'event' else touch.kind} of shop"
             reason = guard.removeprefix(": ")
+        reason = reason.partition(",")[0]
+        if found["kind"] in ("moved", "expired"):
+            reason = reason.partition(" ")[0]
         return Change(
             found["kind"], found["g"], found["customer_id"], found["from_id"], k[0] if k else -1,
-            tuple(names[x] for x in found["nodes"]), reason.partition(":")[0], touch,
+            tuple(names[x] for x in found["nodes"]), reason, touch,
         )  # fmt: skip
 
     def stored(self) -> tuple[dict[str, str], dict[str, tuple[int, set[str]]], set[str]]:
         """What the server holds: identifier → customer, customer → (n, identifiers), tombstones."""
-        names = {self.encode(x): x for touch in self.touches.values() for x in touch.ids}
+        names = self.raw_names()
         home, tombs, customers = {}, set(), {}
         for key in self.client.keys(f"{TAG}:i:*"):
             value, name = self.client.get(key), names[key[len(TAG) + 3 :]]
-            if value == b"-":
+            if value[:1] == b"-" and len(value) in (1, 19):
                 tombs.add(name)
             else:
-                home[name] = uuid_text(value)
+                home[name] = uuid_text(value[:16])
         for key in self.client.keys(f"{TAG}:c:*"):
             raw = self.client.get(key)
             n, count = int.from_bytes(raw[:4], "big"), int.from_bytes(raw[12:14], "big")

@@ -12,8 +12,13 @@ from dataclasses import dataclass, field
 class Limits:
     """What guards a customer. per_kind: values of a kind it may have; known: kinds that name a person."""
 
-    per_kind: Mapping[str, int] = field(default_factory=dict)
+    per_kind: Mapping[str, int] = field(default_factory=dict)  # strongest kind first
     known: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()  # kinds that may not merge
+    ttl_days: Mapping[str, int] = field(default_factory=dict)
+    hold_days: int = 30
+    said_most: int = 10**9
+    ranks: Mapping[str, int] = field(default_factory=dict)
     max_size: int = 1_000
     window_ms: int = 10**12
     bucket_ms: int = 10**9
@@ -21,10 +26,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Touch:
-    """One touchpoint. kind: event, unlink, erase, link, refuse or poison; place: (partition, offset).
+    """One touchpoint. kind: event, unlink, erase, link, refuse, release or poison; place: (partition, offset).
 
     Of an unlink: is_pair, only the link between the first two identifiers; founder, the identifier that founded the
-    customer for the first time whom it is asked of.
+    customer for the first time whom it is asked of. verified: kinds that a source which is believed calls the person's
+    own.
     """
 
     kind: str
@@ -35,11 +41,16 @@ class Touch:
     is_public: bool = False
     is_pair: bool = False
     founder: str = ""
+    verified: tuple[str, ...] = ()
+    is_import: bool = False
 
 
 @dataclass(frozen=True)
 class LogItem:
-    """A record of a customer's log. k: which hand-over of its touchpoint; pieces of a give: (k, to, nodes or all)."""
+    """A record of a customer's log. node: of an event. k: which hand-over of its touchpoint.
+
+    pieces of a give: (k, to, nodes or all).
+    """
 
     kind: str
     customer: str
@@ -49,6 +60,7 @@ class LogItem:
     giver: str = ""
     pieces: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
     nodes: tuple[str, ...] = ()
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,25 @@ class Customer:
     age: int
     n: int = 0
     ids: list[str] = field(default_factory=list)
+    former: set[str] = field(default_factory=set)  # of them: those whose identifier has another node now
+    is_quarantined: bool = False
+    releases: int = 0
+
+
+def renewed(node: str) -> str:
+    """The next node of an identifier: `phone:1`, `phone:1~1`, `phone:1~2` …"""
+    base, _, times = node.partition("~")
+    return f"{base}~{int(times or 0) + 1}"
+
+
+def kind_of(node: str) -> str:
+    """The kind of an identifier or node."""
+    return node.partition(":")[0]
+
+
+def day_of(touch: Touch) -> int:
+    """The day of the log, UTC, since 1970."""
+    return touch.log_ms // 86_400_000
 
 
 class NaiveGraph:
@@ -82,6 +113,9 @@ class NaiveGraph:
         """name_customer: (founding identifier, how often it founded one before) → customer id."""
         self.limits, self.name_customer = limits, name_customer
         self.home: dict[str, Customer] = {}
+        self.node_of: dict[str, str] = {}  # identifiers that have another node than themselves
+        self.days: dict[str, int] = {}
+        self.said: list[tuple[str, ...]] = []
         self.links: list[tuple[str, str]] = []
         self.tombs: set[str] = set()
         self.births: dict[str, int] = {}
@@ -90,7 +124,7 @@ class NaiveGraph:
         self.log: list[LogItem] = []
         self.changes: list[Change] = []
         self.poisoned: list[Touch] = []
-        self.duplicates = self.dropped = 0
+        self.duplicates = self.dropped = self.untold = 0
         self.checks_links = True  # slow: every customer's links are followed after every step
 
     def step(self, touch: Touch) -> None:
@@ -101,7 +135,11 @@ class NaiveGraph:
         if any(self._window_end(at_ms) > touch.log_ms for at_ms in self.seen.get(touch.message, ())):
             self.duplicates += 1
             return
-        concerned = {"event": touch.ids[:1], "link": touch.ids[:2], "refuse": touch.ids[:2]}.get(touch.kind, ())
+        ids = touch.ids
+        if touch.kind == "event":
+            ids = tuple(sorted(ids, key=lambda x: self.limits.ranks.get(kind_of(x), 0)))
+        ids = tuple(self.node_of.get(x, x) for x in ids)
+        concerned = {"event": ids[:1], "link": ids[:2], "refuse": ids[:2]}.get(touch.kind, ())
         if any(x in self.tombs for x in concerned):
             self.dropped += 1
             return
@@ -112,7 +150,8 @@ class NaiveGraph:
             "erase": self._erase,
             "link": self._link,
             "refuse": self._refuse,
-        }[touch.kind](touch)
+            "release": self._release,
+        }[touch.kind](touch, ids)
         if self.checks_links:
             self._check_links()
 
@@ -122,50 +161,79 @@ class NaiveGraph:
         return bucket_end + self.limits.window_ms
 
     # -- events
-    def _event(self, touch: Touch) -> None:
-        ids = [x for x in touch.ids if x not in self.tombs]
-        fresh, _ = self._link_all(touch, ids)
-        home = self.home[ids[0]]
+    def _event(self, touch: Touch, ids: tuple[str, ...]) -> None:
+        nodes = [self._seen(touch, x) for x in ids]
+        alive = [x for x in nodes if x not in self.tombs]
+        fresh, _ = self._link_all(touch, alive)
+        home = self.home[alive[0]]
         if fresh:
             self._change("linked", home.id, touch, nodes=tuple(fresh))
-        self._record("event", home, touch)
+        self._record("event", home, touch, node=alive[0])
 
-    def _link(self, touch: Touch) -> None:
+    def _seen(self, touch: Touch, node: str) -> str:
+        """The node of an identifier that an event names: another one from now on when it was not seen for too long."""
+        ttl, home = self.limits.ttl_days.get(kind_of(node)), self.home.get(node)
+        if not ttl or home is None:
+            return node
+        if day_of(touch) - self.days[node] > ttl:
+            new = self._renew(node)
+            self._change("expired", home.id, touch, nodes=(new, node, new.partition("~")[0]), reason="ttl_days")
+            return new
+        self.days[node] = max(self.days[node], day_of(touch))
+        return node
+
+    def _renew(self, node: str) -> str:
+        new = renewed(node)
+        self.node_of[new.partition("~")[0]] = new
+        self.home[node].former.add(node)
+        return new
+
+    def _link(self, touch: Touch, ids: tuple[str, ...]) -> None:
         """A person says that two identifiers are one customer's: nothing of the customer's log, told in any case."""
-        fresh, refused = self._link_all(touch, list(touch.ids[:2]))
-        told = fresh if refused else touch.ids[:2]
+        fresh, refused = self._link_all(touch, list(ids[:2]))
+        told = fresh if refused else ids[:2]
         if told:
-            self._change("linked", self.home[touch.ids[0]].id, touch, nodes=tuple(told))
+            self._change("linked", self.home[ids[0]].id, touch, nodes=tuple(told))
 
-    def _refuse(self, touch: Touch) -> None:
-        x, y = touch.ids[:2]
+    def _refuse(self, touch: Touch, ids: tuple[str, ...]) -> None:
+        x, y = ids[:2]
         if x in self.home and y in self.home:
             self._change("refused", self.home[x].id, touch, self.home[y].id, nodes=(x, y))
 
+    def _release(self, touch: Touch, ids: tuple[str, ...]) -> None:
+        for customer in self.customers():
+            if f"customer:{customer.id}" == ids[0] and customer.is_quarantined:
+                customer.is_quarantined = False
+                customer.releases += 1
+                while self._allowed(customer) <= len(customer.ids):
+                    customer.releases += 1
+                self._change("released", customer.id, touch)
+
     def _link_all(self, touch: Touch, ids: list[str]) -> tuple[list[str], bool]:
-        """The identifiers that are new, and whether a guard left one out."""
-        refused = False
-        primary, fresh, k = ids[0], [], 0
+        """The nodes that are new, and whether a guard left one out."""
+        primary, fresh, refused, k = ids[0], list[str](), False, 0
         if primary not in self.home:
             homes = [self.home[x] for x in ids[1:] if x in self.home]
-            home = next((c for c in homes if not self._refuses([primary], c.ids)), None) or self._found(primary)
-            self._join(primary, home)
+            home = next((c for c in homes if not self._put_refused(primary, c)), None) or self._found(primary)
+            self._join(primary, home, touch)
             fresh.append(primary)
         for x in ids[1:]:
             mine = self.home[primary]
             if x not in self.home:
-                why = self._refuses([x], mine.ids)
+                why = self._put_refused(x, mine)
                 if why:
-                    told = (primary, x) if touch.kind == "link" else (x,)
-                    self._change("blocked", mine.id, touch, nodes=told, reason=why)
+                    self._refused(touch, why, mine, None, x, (primary, x) if touch.kind == "link" else (x,))
                     refused = True
                     continue
-                self._join(x, mine)
+                self._join(x, mine, touch)
                 fresh.append(x)
             elif self.home[x] is not mine:
-                why = self._refuses(mine.ids, self.home[x].ids) or self._public_refuses(touch, mine, self.home[x])
+                why = self._merge_refused(touch, mine, self.home[x], primary, x)
+                if why and self._takes_over(touch, why, x, mine):
+                    self.links.append((primary, renewed(x)))
+                    continue
                 if why:
-                    self._change("conflict", mine.id, touch, self.home[x].id, nodes=(primary, x), reason=why)
+                    self._refused(touch, why, mine, self.home[x], x, (primary, x))
                     refused = True
                     continue
                 self._merge(mine, self.home[x], touch, k)
@@ -173,21 +241,68 @@ class NaiveGraph:
             self.links.append((primary, x))
         return fresh, refused
 
-    def _refuses(self, some: list[str], others: list[str]) -> str:
-        """Why these identifiers may not become one customer; a side that exceeds a limit alone is not its fault."""
-        if len(some) + len(others) > self.limits.max_size:
-            return "cluster_size"
+    def _takes_over(self, touch: Touch, why: str, x: str, mine: Customer) -> bool:
+        """A newer owner who is verified takes an identifier over; what was under it before stays where it is."""
+        day, last = day_of(touch), self.days.get(x)
+        is_held = last is not None and day - last <= self.limits.hold_days
+        if sum(kind_of(z) == kind_of(x) for z in touch.ids) != 1:
+            return False  # nothing says which of them is meant
+        if not why.startswith("unique") or kind_of(x) not in touch.verified or touch.is_import or is_held:
+            return False
+        if touch.kind != "event" or self._put_refused(x, mine):
+            return False
+        old, new = self.home[x], self._renew(x)
+        self._join(new, mine, touch)
+        self.days[new] = day
+        self._change("moved", mine.id, touch, old.id, nodes=(new, x, new.partition("~")[0]), reason="verified")
+        return True
+
+    def _count(self, customer: Customer, kind: str) -> int:
+        return sum(1 for x in customer.ids if kind_of(x) == kind and x not in customer.former)
+
+    def _put_refused(self, x: str, customer: Customer) -> str:
+        kind = kind_of(x)
+        limit = self.limits.per_kind.get(kind)
+        if limit and self._count(customer, kind) >= limit:
+            return f"{'unique' if limit == 1 else 'limit'} {kind}"
+        full = customer.is_quarantined or len(customer.ids) >= self._allowed(customer)
+        return "cluster_size" if full else ""
+
+    def _merge_refused(self, touch: Touch, a: Customer, b: Customer, x: str, y: str) -> str:
+        """Why they may not become one; a side that exceeds a limit alone is not the other's fault."""
+        for z in (y, x):
+            if kind_of(z) in self.limits.frozen:
+                return f"may_merge {kind_of(z)}"
         for kind, limit in self.limits.per_kind.items():
-            a, b = ([x for x in side if x.startswith(f"{kind}:")] for side in (some, others))
-            if a and b and len(a) + len(b) > limit:
-                return "limit"
-        return ""
+            mine, other = self._count(a, kind), self._count(b, kind)
+            if mine and other and mine + other > limit:
+                return f"{'unique' if limit == 1 else 'limit'} {kind}"
+        if touch.is_public and self._is_known(a) and self._is_known(b):
+            return "public_key"
+        is_large = len(a.ids) + len(b.ids) > max(self._allowed(a), self._allowed(b))
+        return "cluster_size" if is_large or a.is_quarantined or b.is_quarantined else ""
 
-    def _public_refuses(self, touch: Touch, a: Customer, b: Customer) -> str:
-        def is_known(customer: Customer) -> bool:
-            return any(x.partition(":")[0] in self.limits.known for x in customer.ids)
+    def _is_known(self, customer: Customer) -> bool:
+        return any(self._count(customer, kind) for kind in self.limits.known)
 
-        return "public_key" if touch.is_public and is_known(a) and is_known(b) else ""
+    def _allowed(self, customer: Customer) -> int:
+        return self.limits.max_size * (1 + customer.releases)
+
+    def _refused(
+        self, touch: Touch, why: str, a: Customer, b: Customer | None, x: str, nodes: tuple[str, ...]
+    ) -> None:  # fmt: skip
+        if why == "cluster_size" and not a.is_quarantined and not (b and b.is_quarantined):
+            large, other = (a, b) if b is None or (-len(a.ids), a.age) < (-len(b.ids), b.age) else (b, a)
+            large.is_quarantined = True
+            self._change("quarantined", large.id, touch, other.id if other else "", nodes=(x,), reason=why)
+        key = (why, a.id, b.id if b else "", x)
+        most, runs = self.limits.said_most, len(self.said) // self.limits.said_most
+        if touch.kind != "link":
+            if key in self.said[max(runs - 1, 0) * most :]:
+                self.untold += 1
+                return
+            self.said.append(key)
+        self._change("conflict" if b else "blocked", a.id, touch, b.id if b else "", nodes=nodes, reason=why)
 
     def _found(self, identifier: str, again: bool = False) -> Customer:
         birth = self.births.get(identifier, 0) + 1 if again else 0
@@ -198,9 +313,12 @@ class NaiveGraph:
         self.born.add(customer.id)
         return customer
 
-    def _join(self, identifier: str, customer: Customer) -> None:
+    def _join(self, identifier: str, customer: Customer, touch: Touch | None = None) -> None:
+        """touch: with which an identifier that was nobody's is seen."""
         self.home[identifier] = customer
         customer.ids.append(identifier)
+        if touch and kind_of(identifier) in self.limits.ttl_days:
+            self.days[identifier] = day_of(touch)
 
     def _merge(self, a: Customer, b: Customer, touch: Touch, k: int) -> None:
         stays, leaves = sorted((a, b), key=lambda customer: customer.age)
@@ -208,11 +326,13 @@ class NaiveGraph:
         self._record("take", stays, touch, k=k, giver=leaves.id)
         for x in leaves.ids:
             self._join(x, stays)
+        stays.former |= leaves.former
+        stays.releases = max(stays.releases, leaves.releases)
         self._change("merged", stays.id, touch, leaves.id, k, tuple(stays.ids))
 
     # -- unlink and erase
-    def _unlink(self, touch: Touch) -> None:
-        x = touch.ids[0]
+    def _unlink(self, touch: Touch, ids: tuple[str, ...]) -> None:
+        x = ids[0]
         if x not in self.home:
             return
         old = self.home[x]
@@ -221,7 +341,7 @@ class NaiveGraph:
             self._change("declined", old.id, touch, whose, nodes=(x,), reason="other_customer")
             return
         if touch.is_pair:
-            pair = touch.ids[:2]
+            pair = ids[:2]
             linked = [link for link in self.links if set(link) == set(pair)]
             if not linked:
                 self._change("declined", old.id, touch, nodes=pair, reason="no_link")
@@ -240,18 +360,19 @@ class NaiveGraph:
             new = self._found(side[0], again=True)
             for y in side:
                 self._join(y, new)
+            new.former = old.former & set(side)
             self._change("split", new.id, touch, old.id, k, tuple(side))
             pieces.append((k, new.id, tuple(side)))
             takes.append((k, new))
-        old.ids = stays
+        old.ids, old.former = stays, old.former & set(stays)
         if leave:
             self._record("give", old, touch, pieces=tuple(pieces))
         for k, new in takes:
             self._record("take", new, touch, k=k, giver=old.id)
 
-    def _erase(self, touch: Touch) -> None:
-        customer = self.home.get(touch.ids[0])
-        gone = customer.ids if customer else [touch.ids[0]]
+    def _erase(self, touch: Touch, ids: tuple[str, ...]) -> None:
+        customer = self.home.get(ids[0])
+        gone = customer.ids if customer else [ids[0]]
         self.tombs |= set(gone)
         self.links = [link for link in self.links if not set(link) & set(gone)]
         for x in gone:

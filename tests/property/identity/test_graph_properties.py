@@ -12,20 +12,25 @@ from services.chassis.errors import Fenced
 from services.chassis.records import Entry, Output
 from services.identity.core.policy import Policy
 from tests.conformance.conftest import HookedRedis, Network
-from tests.property.identity.graph_lab import HOUR_MS, PARTITIONS, GraphLab, naive_twin, policy
+from tests.property.identity.graph_lab import HOUR_MS, PARTITIONS, GraphLab, naive_twin, name_customer, policy
 from tests.property.identity.naive_graph import NaiveGraph, Touch
 
 IDS = [
     *(f"user_id:{i}" for i in range(3)), *(f"phone:{i}" for i in range(3)), *(f"device_id:{i}" for i in range(3)),
-    *(f"anonymous_id:{i}" for i in range(5)),
+    *(f"anonymous_id:{i}" for i in range(5)), "email:0", "card:0",
 ]  # fmt: skip
-identifiers = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True).map(tuple)
-kinds = st.sampled_from(["event"] * 12 + ["unlink"] * 3 + ["erase", "poison", "link", "link", "refuse"])
+# Of all, or two people with a number of which only one can have it.
+identifiers = st.one_of(
+    st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from(["user_id:0", "user_id:1", "phone:0"]), min_size=1, max_size=2, unique=True),
+).map(tuple)
+kinds = st.sampled_from(["event"] * 14 + ["unlink"] * 3 + ["erase", "poison", "link", "link", "refuse", "release"])
 # A message id that comes again: the same number; hours that pass before; which partition; a public key; of an unlink:
-# one link only, and who the customer must be.
+# one link only, and who the customer must be; what is verified; a historical import.
 drafts = st.tuples(
     kinds, identifiers, st.integers(0, 60), st.sampled_from([0, 0, 0, 1, 3, 13]),
     st.integers(0, PARTITIONS - 1), st.booleans(), st.booleans(), st.sampled_from(["", "", "", *IDS[:6]]),
+    st.sampled_from([(), ("phone",), ("phone", "email")]), st.sampled_from([False, False, False, True]),
 )  # fmt: skip
 faults = st.sampled_from(["", "", "", "lose answer", "lose request", "crash", "zombie", "purge"])
 
@@ -45,9 +50,11 @@ def stories(draw: st.DrawFn, most: int = 30) -> Story:
     now_ms, batches, linked = 100 * HOUR_MS, [], []
     for batch in draw(st.lists(st.lists(drafts, min_size=1, max_size=5), min_size=1, max_size=most)):
         number, touches = batch[0][4], []
-        for kind, ids, message, hours, _, is_public, is_pair, founder in batch:
+        for kind, ids, message, hours, _, is_public, is_pair, founder, *more in batch:
             if kind in ("link", "refuse"):
                 ids = (*ids, *(x for x in IDS if x not in ids))[:2]
+            if kind == "release":
+                ids = (f"customer:{name_customer(ids[0], 0)}",)
             now_ms += hours * HOUR_MS + 1
             place = number, offsets[number]
             offsets[number] += 1
@@ -55,7 +62,7 @@ def stories(draw: st.DrawFn, most: int = 30) -> Story:
                 ids = linked[message % len(linked)][:: -1 if is_public else 1]
             linked += [(ids[0], x) for x in ids[1:] if kind in ("event", "link")]
             log_ms, is_pair = now_ms - lag_ms[number], is_pair and len(ids) > 1
-            touches.append(Touch(kind, ids, f"m{message}", place, log_ms, is_public, is_pair, founder))
+            touches.append(Touch(kind, ids, f"m{message}", place, log_ms, is_public, is_pair, founder, *more))
         batches.append(touches)
     return Story(batches, draw(st.lists(faults, min_size=len(batches), max_size=len(batches))))
 
@@ -138,10 +145,17 @@ def check_promises(lab: GraphLab) -> None:
 
 
 @settings(max_examples=150)
-@given(story=stories(), size=st.sampled_from([4, 1_000]), window_h=st.sampled_from([1, 10, 10_000]))
-def test_the_graph_decides_like_one_machine(graph_url: str, story: Story, size: int, window_h: int) -> None:
+@given(
+    story=stories(),
+    size=st.sampled_from([4, 1_000]),
+    window_h=st.sampled_from([1, 10, 10_000]),
+    has_limits=st.booleans(),
+)
+def test_the_graph_decides_like_one_machine(
+    graph_url: str, story: Story, size: int, window_h: int, has_limits: bool
+) -> None:
     network = Network()
-    lab = GraphLab(connect(graph_url, network), policy(size, window_h))
+    lab = GraphLab(connect(graph_url, network), policy(size, window_h, has_limits=has_limits))
     tell(lab, network, story)
     graph = naive(lab.policy, story)
     for what in {change.what for change in graph.changes} | {item.kind for item in graph.log}:
@@ -207,5 +221,5 @@ def test_a_batch_of_thousands_is_decided_like_single_ones(graph_url: str) -> Non
             graph.step(touch)
     check_promises(lab)
     check_same(lab, graph)
-    assert {change.what for change in graph.changes} == {"linked", "merged", "blocked", "conflict"}
+    assert {change.what for change in graph.changes} == {"linked", "merged", "blocked", "conflict", "quarantined"}
     lab.client.close()

@@ -80,7 +80,7 @@ def costs(count: int) -> tuple[int, int]:
 
 
 def is_linear() -> bool:
-    (few, few_bytes), (many, many_bytes) = costs(200), costs(400)
+    (few, few_bytes), (many, many_bytes) = costs(300), costs(600)
     assert few > 100
     return many < 2.5 * few and many_bytes < 2.2 * few_bytes
 

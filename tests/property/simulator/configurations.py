@@ -20,6 +20,8 @@ CONFIGURATIONS = {
     "clock skew": Config(skew_ms=250_000),
     "poison": Config(garbage=0.15),
     "limits": Config(limits=True, identifiers=12, link=0.6, unlink=0.06),
+    "guards": Config(guards=True, identifiers=15, link=0.7, events=45, person=0.1, repeat=0.02),
+    "guards, days pass": Config(guards=True, ages=True, identifiers=13, link=0.6, events=45, person=0.1, unlink=0.06),
     "new thresholds": Config(sweeps=True),
     "two partitions": Config(partitions=2, identifiers=4, events=24, link=0.5, unlink=0.12),
     "five partitions": Config(partitions=5, processes=3, identifiers=9, events=50, link=0.5, unlink=0.08),

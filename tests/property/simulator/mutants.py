@@ -77,8 +77,8 @@ MUTANTS: dict[str, Mutant] = {
     "no tombstones": Mutant(
         script(
             "resolve.lua",
-            "set(tag .. ':i:' .. id, c) end",
-            "if c == '-' then dels[#dels + 1] = tag .. ':i:' .. id else set(tag .. ':i:' .. id, c) end end",
+            "  set(tag .. ':i:' .. id, c)\n",
+            "  if c == '-' then dels[#dels + 1] = tag .. ':i:' .. id else set(tag .. ':i:' .. id, c) end\n",
         ),
         ERASURES,
     ),

@@ -43,6 +43,7 @@ from services.rules import adapters as rules_adapters
 from services.rules import handler as rules_handler
 from services.rules import metrics as rules_metrics
 from tests.property.identity.graph_lab import KEY, KINDS
+from tests.property.identity.graph_lab import policy as guarded
 from tests.property.simulator.rule_book import INDEX
 from tests.property.simulator.workload import Config
 from tests.unit.profile.profile_builders import CONFIG, CUTS
@@ -50,6 +51,7 @@ from tests.unit.profile.profile_builders import CONFIG, CUTS
 LEDGER: list[type[FakeLedger]] = [FakeLedger]  # what processes use; mutants put another one here
 TOUCHPOINTS = "touchpoints"
 PURGE_S = 1.0
+GUARDED_SIZE = 5  # identifiers a customer may have where everything is guarded
 RESOLVE_ARGUMENTS = 11  # of resolve.lua, and of no other script that can be answered by a list
 codec = cache(Codec)
 STATES = msgspec.msgpack.Decoder(CustomerState)
@@ -85,9 +87,19 @@ class Server(LuaServer):
         return answer
 
 
+PolicyKey = tuple[bool, bool, int]
+
+
+def policy_key(config: Config) -> PolicyKey:
+    """What of a configuration decides which policy holds."""
+    return config.limits, config.guards, config.window_h
+
+
 @cache
-def policy_of(limits: bool, window_h: int) -> Policy:
-    """Kinds without limits, unless asked for."""
+def policy_of(limits: bool, guards: bool, window_h: int) -> Policy:
+    """Kinds without limits and no other guard, unless asked for."""
+    if guards:
+        return guarded(GUARDED_SIZE, window_h, min(2, window_h))
     kinds = {
         name: {"code": code, "limit": limit if limits else 0, "known": known}
         for name, (code, limit, known) in KINDS.items()
@@ -96,12 +108,12 @@ def policy_of(limits: bool, window_h: int) -> Policy:
 
 
 @cache
-def writer_of(policy_key: tuple[bool, int], partitions: int) -> identity_handler.Writer:
+def writer_of(policy_key: PolicyKey, partitions: int) -> identity_handler.Writer:
     return identity_handler.Writer(policy_of(*policy_key), partitions, registry())
 
 
 @cache
-def encoder(policy_key: tuple[bool, int]) -> Callable[[str], bytes]:
+def encoder(policy_key: PolicyKey) -> Callable[[str], bytes]:
     return identity_adapters.Encoder(policy_of(*policy_key), KEY).encode
 
 
@@ -112,7 +124,7 @@ def _wire(partitions: int) -> rules_adapters.Wire:
 
 def identity(config: Config, world: Callable[[], Interleaving]) -> Service:
     """As services/identity/__main__.py."""
-    key = (config.limits, config.window_h)
+    key = policy_key(config)
     policy, writer, encode = policy_of(*key), writer_of(key, config.partitions), encoder(key)
     graphs: WeakKeyDictionary[Ledger, identity_adapters.Graph] = WeakKeyDictionary()
 
@@ -150,7 +162,7 @@ def profile(config: Config) -> Service:
         handler = profile_handler.ProfileHandler(
             claim.slot, ledger, claim.waits, CONFIG, config.partitions, cuts, 10_000, registry()
         )
-        sweep = Sweep(claim.slot, ledger, cuts, handler.refolds).some if config.sweeps else None
+        sweep = Sweep(claim.slot, ledger, cuts).some if config.sweeps else None
         return LedgerWorker(claim, ledger, handler, sweep)
 
     return Service(

@@ -99,7 +99,7 @@ class Reference:
             self.dead[f"profile {place}"] += 1
             return
         is_first = all(event.name != other.name for events in person.events.values() for other in events)
-        node = item.touch.ids[0]
+        node = item.node
         person.events.setdefault(node, []).append(event)
         person.parts[node] = fold(person.parts.get(node), event, CONFIG)
         before = [person.conclusion] if person.conclusion is not None else []

@@ -11,6 +11,7 @@ from services.chassis.testing.interleaving import Interleaving, Stopped, Stuck
 from services.identity import janitor
 from services.profile.core.calendar import DAY_MS
 from services.profile.core.customer_log import CustomerState
+from tests.property.identity.graph_lab import raw_names
 from tests.property.identity.naive_graph import Touch
 from tests.property.simulator import pipeline
 from tests.property.simulator.checks import BrokenError, Outcome
@@ -58,7 +59,7 @@ class Run:
         if tells:
             self.server.told = Teller(world).script
         world.wall_ms = MORNING_MS
-        self.policy = pipeline.policy_of(config.limits, config.window_h)
+        self.policy = pipeline.policy_of(*pipeline.policy_key(config))
         self.reference = Reference(self.policy, MORNING_MS)
         self.applied = 0
         for draft in plan.drafts:
@@ -127,16 +128,18 @@ class Run:
             for offset in range(first, upto):
                 draft, touchpoint, log_ms = self.touches[partition, offset]
                 kind = {"garbage": "poison", "unreadable": "event"}.get(draft.kind, draft.kind)
-                touch = Touch(kind, draft.ids, draft.message, (partition, offset), log_ms, draft.is_public)
+                touch = Touch(
+                    kind, draft.ids, draft.message, (partition, offset), log_ms, draft.is_public,
+                    verified=("phone",) if draft.is_verified else (),
+                )  # fmt: skip
                 self.reference.step(touch, touchpoint)
         self.applied = len(self.server.decided)
 
     def _outcome(self) -> Outcome:
         config = self.plan.config
-        key = (config.limits, config.window_h)
-        encode = pipeline.encoder(key)
-        encoded = {x: encode(x) for draft, _, _ in self.touches.values() for x in draft.ids}
-        writer = pipeline.writer_of(key, config.partitions)
+        ids = {x for draft, _, _ in self.touches.values() for x in draft.ids if draft.kind != "release"}
+        encoded = raw_names(ids)
+        writer = pipeline.writer_of(pipeline.policy_key(config), config.partitions)
         nodes = {writer.node(raw): x for x, raw in encoded.items()}
         return Outcome(
             self.server, self.world.broker.logs, self.reference, config.partitions, nodes, encoded, config.ages
@@ -145,13 +148,13 @@ class Run:
 
 def fields_of(draft: Draft, now_ms: int) -> dict[str, Any]:
     """The touchpoint that ingest makes of it."""
-    kind = draft.kind if draft.kind in ("unlink", "erase", "link", "refuse") else "track"
+    kind = draft.kind if draft.kind in ("unlink", "erase", "link", "refuse", "release") else "track"
     return {
         "event_id": draft.message, "source": "shop", "type": kind,
         "name": draft.name, "identifiers": list(draft.ids), "occurred_at": now_ms - draft.days * DAY_MS,
         "received_at": now_ms, "amount_minor": draft.amount if draft.name.startswith("Order") else 0, "currency": "CNY",
         "traits": b"[garbage" if draft.kind == "unreadable" else b'{"t%d":%d}' % (draft.amount % 3, draft.amount),
-        "flags": 2 if draft.is_public else 0,
+        "flags": 2 * draft.is_public + 8 * draft.is_verified,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from services.chassis.testing.faults import Fault
+from tests.property.identity.graph_lab import name_customer
 
 NAMES = ("Order Completed", "Order Completed", "Page Viewed", "Page Viewed", "Registered", "Order Refunded")
 DAYS = (0, 0, 0, 0, 1, 35, 95, 185)
@@ -30,6 +31,7 @@ class Config:
     minutes: tuple[int, int] = (1, 6)
     garbage: float = 0.03  # bytes that identity cannot read, or traits that profile cannot
     limits: bool = False  # identifier kinds with limits, public keys
+    guards: bool = False  # every guard there is, all met often
     faults: tuple[int, int] = (2, 8)
     zombies: float = 0.55
     only: tuple[str, ...] = ()  # of the faults only these
@@ -46,7 +48,7 @@ class Config:
 @dataclass(frozen=True)
 class Draft:
     """One request to ingest, `at` a point, some minutes after the one before. kind: event, unlink, erase, link, refuse,
-    garbage (no touchpoint at all) or unreadable (its traits are no JSON object)."""
+    release, garbage (no touchpoint at all) or unreadable (its traits are no JSON object)."""
 
     kind: str
     ids: tuple[str, ...]
@@ -57,6 +59,7 @@ class Draft:
     days: int = 0
     amount: int = 0
     is_public: bool = False
+    is_verified: bool = False  # the phone, says the source
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,10 @@ def plan_of(config: Config, seed: int) -> Plan:
 
 def identifiers(config: Config) -> list[str]:
     """Those that occur; without limits one kind of them."""
-    if not config.limits:
+    if not config.limits and not config.guards:
         return [f"device_id:{number}" for number in range(config.identifiers)]
-    kinds = ("user_id", "phone", "device_id", "anonymous_id")
-    return [f"{kinds[number % 4]}:{number // 4}" for number in range(config.identifiers)]
+    kinds = ("user_id", "phone", "device_id", "anonymous_id") + (("card",) if config.guards else ())
+    return [f"{kinds[number % len(kinds)]}:{number // len(kinds)}" for number in range(config.identifiers)]
 
 
 def _drafts(config: Config, random: Random) -> list[Draft]:
@@ -100,8 +103,11 @@ def _drafts(config: Config, random: Random) -> list[Draft]:
             kind = "unlink" if dice > 1 - config.unlink else "erase"
             drafts.append(Draft(kind, (random.choice(ids),), f"m{number}", at, minutes))
         elif dice > 1 - config.unlink - config.erase - config.person:
-            kind = random.choice(("link", "link", "refuse"))
-            drafts.append(Draft(kind, tuple(random.sample(ids, 2)), f"m{number}", at, minutes))
+            kind = random.choice(("link", "link", "refuse", "release") if config.guards else ("link", "link", "refuse"))
+            named = tuple(random.sample(ids, 2))
+            if kind == "release":
+                named = (f"customer:{name_customer(named[0], 0)}",)
+            drafts.append(Draft(kind, named, f"m{number}", at, minutes))
         else:
             drafts.append(_event(config, random, ids, number, at, minutes))
     return drafts
@@ -114,7 +120,8 @@ def _event(config: Config, random: Random, ids: list[str], number: int, at: int,
         kind = random.choice(("garbage", "unreadable"))
     return Draft(
         kind, tuple(random.sample(ids, count)), f"m{number}", at, minutes, random.choice(NAMES), random.choice(DAYS),
-        random.randint(1, 4_000), config.limits and random.random() < 0.3,
+        random.randint(1, 4_000), (config.limits or config.guards) and random.random() < 0.3,
+        config.guards and random.random() < 0.4,
     )  # fmt: skip
 
 

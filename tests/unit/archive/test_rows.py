@@ -98,6 +98,13 @@ def test_links_merges_splits_and_erasures_map_every_node_and_the_rest_maps_none(
     assert {row["g"] for row in dicts(mapped)} == {5}
 
 
+def test_an_identifier_that_is_moved_maps_its_new_node_and_leaves_the_former_one() -> None:
+    _, mapped = identity_rows(
+        [record()] * 2, [identity(kind, ["n:new", "n:old", "n:id"]) for kind in ("moved", "expired")]
+    )
+    assert [(row["node"], row["moved"], row["customer_id"]) for row in dicts(mapped)] == [("n:new", 0, "c")]
+
+
 def change(**changes: object) -> dict[str, object]:
     value: dict[str, object] = {
         "customer_id": "c", "changed_at": AT, "occurred_at": AT, "kind": "event", "name": "x", "event_id": "e",

@@ -101,11 +101,67 @@ def test_message_ids_count_per_source() -> None:
 
 def test_a_packed_request_is_what_the_script_reads() -> None:
     packed = asked(["user_id:1", "phone:2"]).pack(7, 1_750_000_000_123)
-    rel, kind, flags, log_ms, message, count = struct.unpack(">IBBQ16sB", packed[:31])
-    assert (rel, chr(kind), flags, log_ms, count) == (7, "e", 2, 1_750_000_000_123, 2)
+    rel, kind, flags, verified, log_ms, message, count = struct.unpack(">IBBIQ16sB", packed[:35])
+    assert (rel, chr(kind), flags, verified, log_ms, count) == (7, "e", 2, 0, 1_750_000_000_123, 2)
     assert message == asked(["user_id:1"]).message
-    assert packed[31:] == encode("user_id:1") + encode("phone:2")
+    assert packed[35:] == encode("user_id:1") + encode("phone:2")
     assert POISON.pack(0, 0)[4:5] == b"p"
+
+
+GUARDED = parse_policy(
+    {
+        "kinds": {
+            "user_id": {"code": 1}, "phone": {"code": 4}, "email": {"code": 5}, "openid": {"code": 6, "scope": "app"},
+            "card": {"code": 9, "blocked_patterns": ["9+", "TEST-.*"]},
+        },
+        "blocked": ["Anonymous", 0],
+        "sources": {"crm": {"attributes": ["phone"]}, "login": {"verified": ["phone", "email"]}},
+    }
+)  # fmt: skip
+
+
+def coded(identifier: str) -> bytes:
+    kind, _, value = identifier.partition(":")
+    return bytes([GUARDED.kinds[kind].code]) + value.encode().ljust(16, b".")
+
+
+def guarded(identifiers: Sequence[str], source: str = "shop", flags: int = 0, kind: str = "track") -> Asked:
+    return ask(kind, source, "e1", identifiers, flags, GUARDED, coded)
+
+
+def test_the_strongest_kind_comes_first_whatever_the_source_put_there() -> None:
+    found = guarded(["card:1", "phone:2", "user_id:3", "phone:1"])
+    assert found.identifiers == [coded(x) for x in ("user_id:3", "phone:2", "phone:1", "card:1")]
+
+
+def test_blocked_values_and_patterns_and_values_without_their_scope_identify_nobody() -> None:
+    bad = ["user_id:ANONYMOUS", "phone:0", "card:999", "card:TEST-1", "openid:abc", "openid:/abc", "openid:app/"]
+    assert guarded([*bad, "card:9x", "openid:app/abc"]).identifiers == [coded("openid:app/abc"), coded("card:9x")]
+    with pytest.raises(UnusableError, match="none of its 7 identifiers"):
+        guarded(bad)
+
+
+def test_an_attribute_links_nothing_at_the_source_that_says_so_only() -> None:
+    assert guarded(["user_id:1", "phone:2"], "crm").identifiers == [coded("user_id:1")]
+    assert len(guarded(["user_id:1", "phone:2"], "shop").identifiers) == 2
+    with pytest.raises(UnusableError, match="an attribute of source crm"):
+        guarded(["phone:2"], "crm")
+
+
+def test_verified_counts_of_sources_that_are_believed_and_of_one_value_only() -> None:
+    assert guarded(["phone:2", "user_id:1", "email:3"], "login", 8).verified == 0b010
+    assert guarded(["phone:2", "user_id:1", "email:3"], "login", 8 | 16).verified == 0b110
+    assert guarded(["phone:2", "phone:1"], "login", 8).verified == 0, "nothing says which of two is meant"
+    assert guarded(["phone:2"], "shop", 8).verified == 0
+    assert guarded(["phone:2", "user_id:1"], "login", 8, "link").verified == 0
+
+
+def test_a_release_names_one_customer() -> None:
+    found = guarded(["customer:98675452-d60c-50ae-aecb-ee989e5c3ce8"], kind="release")
+    assert (found.request, found.identifiers[0].hex()) == (Request.RELEASE, "0098675452d60c50aeaecbee989e5c3ce8")
+    for identifiers in (["user_id:1"], ["customer:x"], [], [f"customer:{'0' * 32}"] * 2):
+        with pytest.raises(UnusableError, match="release: "):
+            guarded(identifiers, kind="release")
 
 
 def blob(events: list[tuple[int, bytes, int, bytes]], others: list[list[object]]) -> bytes:

@@ -5,11 +5,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.identity.core.reasons import MAX_AUTHOR_CHARS, MAX_REASON_CHARS, asked_of, reason_text
+from services.identity.core.reasons import MAX_AUTHOR_CHARS, MAX_REASON_CHARS, asked_of, guard_text, reason_text
 
 
 def touchpoint(kind: str, properties: object = None) -> dict[str, Any]:
     return {"type": kind, "source": "operator", "properties": msgspec.json.encode(properties or {})}
+
+
+def test_a_guard_is_told_with_the_kind_it_is_about() -> None:
+    assert guard_text("unique:1", {1: "user_id"}) == "unique user_id, two values are never one customer"
+    assert guard_text("cluster_size", {}) == "cluster_size, larger than a customer may be"
+    assert guard_text("other_customer", {}) == "other_customer"
+    assert guard_text("", {}) == ""
 
 
 def test_an_event_is_the_reason_unless_a_guard_is() -> None:

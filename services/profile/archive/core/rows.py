@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-# Moves of a node between customers; `linked` is the first customer of a node, `conflict` and `blocked` change nothing.
+# Moves of a node between customers; others give a node its first customer or change nothing. What is moved gets a node
+# of its own, the first one named: the node that it had, and all under it, stays where it was.
 _MOVES = frozenset({"merged", "split", "erased"})
+_LINKS = frozenset({"linked", "moved"})
 _MAX_INT64 = (1 << 63) - 1
 _MAX_UINT32 = (1 << 32) - 1
 # The rev of a tombstone: above every snapshot, and final, because a customer id is never used again.
@@ -106,9 +108,11 @@ def identity_rows(records: Sequence[Arrived], values: Sequence[Value]) -> list[R
     g: Column = []
     for record, value in zip(records, values, strict=True):
         kind = value["kind"]
-        if kind != "linked" and kind not in _MOVES:
+        if kind not in _LINKS and kind not in _MOVES:
             continue
         nodes = _moved(record.headers, value["nodes"]) if kind == "merged" else value["nodes"]
+        if kind == "moved":
+            nodes = nodes[:1]
         node += nodes
         moved += [int(kind in _MOVES)] * len(nodes)
         customer += ["" if kind == "erased" else value["customer_id"]] * len(nodes)
