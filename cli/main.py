@@ -22,7 +22,7 @@ COMMANDS = {
     "bench": "cli.bench.command:bench",
     "demo": "cli.demo.command:demo",
     "replay": "cli.replay.command:replay",
-    "verify": "cli.verify.command:verify",
+    "verify": "cli.verify.command:app",
     "resolve": "cli.resolve:resolve_command",
     "docs": "cli.docs:app",
     "broker": "cli.broker:app",

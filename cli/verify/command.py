@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.verify.cut import assert_reachable
+from cli.verify.profiles.command import profiles
 from cli.verify.run import Report, Sources
 from cli.verify.run import verify as run
 from cli.verify.show import as_json, as_textfile, show
@@ -33,9 +34,13 @@ console = Console(highlight=False)
 if not console.is_terminal:
     console.width = 200
 complaints = Console(stderr=True, highlight=False)
+app = typer.Typer(invoke_without_command=True)
+app.command()(profiles)
 
 
+@app.callback()
 def verify(
+    context: typer.Context,
     json_: Annotated[bool, typer.Option("--json", help="one JSON object instead of the table")] = False,
     textfile: Annotated[
         Path | None, typer.Option(help="also write the outcome for Prometheus (node_exporter's textfile collector)")
@@ -47,6 +52,8 @@ def verify(
     Changes nothing and may run while everything works: what arrives after it began is left out, what is on its way is
     waited for. Exit code 0: all equal, 1: something differs, 2: something could not be looked at.
     """
+    if context.invoked_subcommand is not None:
+        return
     started_s = time.monotonic()
     try:
         report = _verify(patience, shows_progress=not json_ and sys.stderr.isatty())
