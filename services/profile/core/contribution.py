@@ -7,7 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from services.profile.core.calendar import DAY_MS
-from services.profile.core.state import Event, Json
+from services.profile.core.state import UNREADABLE, Event, Json
 
 _TRAITS = msgspec.json.Decoder(dict[str, Json])
 # An integer of 19 digits may be beyond 64 bits, which state and other readers cannot hold.
@@ -31,7 +31,7 @@ def contribution(touchpoint: Mapping[str, Json], place: str) -> Event:
     if len(raw) > 2:
         try:
             traits = _TRAITS.decode(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise ContributionError(f"touchpoint at {place}: traits: expected a JSON object: {error}") from error
         if _LONG_NUMBER.search(raw):
             traits = {name: _storable(value) for name, value in traits.items()}

@@ -21,7 +21,7 @@ from services.profile.core.config import (
     ProfileConfig,
 )
 from services.profile.core.orders import write_order
-from services.profile.core.state import MAX_MINOR, Event, Part, Ring
+from services.profile.core.state import MAX_MINOR, UNREADABLE, Event, Part, Ring
 from services.profile.core.tagging.months import MONTHS, month_of
 from services.profile.core.traits import write_traits
 
@@ -131,7 +131,7 @@ def _fold_measures(part: Part, event: Event, day: int, in_ring: bool, config: Pr
         return
     try:
         properties = _PROPERTIES.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return
     for measure in measures:
         amount = measure.of(properties, day)

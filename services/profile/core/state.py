@@ -25,6 +25,10 @@ ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 # effect: a source with a comma too many costs its customer a figure, not everybody the partition.
 MAX_MINOR = (1 << 63) - 1
 
+# What JSON that cannot be read raises: not only DecodeError, but also these, for bytes that are no UTF-8 and for
+# thousands of nested brackets.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 # Event flags as they stand in the touchpoint.
 FLAG_IMPORT = 1
 FLAG_PUBLIC_KEY = 2

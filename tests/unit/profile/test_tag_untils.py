@@ -9,6 +9,7 @@ from services.profile.core.timers import untils_ms
 from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, SHIPPED, TODAY, event, part_of, purchase
 
 TICKET = "Service Ticket Opened"
+COUPON = b'{"coupon":"A","products":[{"discount":1}]}'
 
 
 def until_of(name, *events, config=CONFIG, now_ms=NOW_MS):
@@ -38,7 +39,7 @@ def defined(condition, ends=None):
     ("big_spender", [purchase(days, 5_000_000) for days in (10, 20, 30)], 335),
     # R becomes 1 and stays; F is 4 until the first of the four is 365 days old.
     ("potential", [purchase(days, 1) for days in (150, 120, 120, 120)], 215),
-    ("price_sensitive", [purchase(days, properties=b'{"coupon":"A","products":[{"discount":1}]}') for days in (5, 6, 7)], 358),
+    ("price_sensitive", [purchase(days, properties=COUPON) for days in (5, 6, 7)], 358),
 ])  # fmt: skip
 def test_the_day_on_which_time_ends_it(name, events, days):
     assert until_of(name, *events) == days
