@@ -15,7 +15,7 @@ from services.profile.core.tagging.vocabulary import INTERACTIONS
 from services.profile.core.view import view
 
 # Later moments that a plain event moves.
-_MOVED = frozenset(("interaction", "activity"))
+_MOVED = frozenset(("interaction", "activity", "contact"))
 
 
 class Judgement(msgspec.Struct, gc=False):
@@ -49,7 +49,8 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
     """True when `event`, about to be folded into `part` of this view, leaves all tags, the stage and the scores.
 
     The view is then corrected to what it would say after the fold; else it is as it was. The event must be one of
-    plain activity, of a name the part knows (another one may push a counted name out) and no condition names, on a day
+    plain activity, of a name the part knows (another one may push a counted name out) and no condition names, without
+    a trait that one looks at, on a day
     that lets no ring forget and no month that is over grow, later than the first; the day of the last activity must
     neither change nor be one that began a tag, and no condition may count interactions up to this one.
     """
@@ -58,6 +59,8 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
     if kind > INTERACTION or kind & (INTERACTION - 1) or name in catalogue.watched or name not in part.counters:
         return False
     if any(measure.may_add(event.properties) for measure in catalogue.measures.get(name, ())):
+        return False
+    if event.traits and not catalogue.traits.isdisjoint(event.traits):
         return False
     day = config.calendar.day(at)
     if day > part.newest_day or at <= seen.first_ms:
@@ -88,7 +91,8 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
 def _room(facts: Facts, config: ProfileConfig) -> int:
     """Plain interactions that may still come before a condition may say something else."""
     for later, earlier in config.catalogue.afters:
-        if later in _MOVED and facts.clock(earlier) is not None and not facts.after(later, earlier):
+        is_after = facts.after(later, earlier)
+        if (later in _MOVED and not is_after and facts.clock(earlier) is not None) or (earlier in _MOVED and is_after):
             return 0
     room = NEVER
     for days, limit in config.catalogue.interactions:

@@ -26,8 +26,10 @@ def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
 
 def untils_ms(facts: Facts, conclusion: Conclusion, config: ProfileConfig) -> dict[str, int]:
     """Of every tag that is held: when it ends if nothing happens; 0: not within what is known."""
+    missing = facts.missing_measures()
     return {
-        definition.name: _until_ms(definition, facts, config)
+        # What stays because its measures are not complete ends when they are, not by time.
+        definition.name: 0 if missing and definition.needs else _until_ms(definition, facts, config)
         for definition in config.catalogue.tags
         if definition.name in conclusion.tags
     }

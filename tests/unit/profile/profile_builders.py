@@ -11,6 +11,7 @@ from services.profile.core.fold import fold
 from services.profile.core.judgement import judgement
 from services.profile.core.rfm import score
 from services.profile.core.state import Changes, Conclusion, Event, Part, Rfm, Thresholds, View
+from services.profile.core.tagging.definitions import parse_catalogue
 from services.profile.core.tags import conclude
 from services.profile.core.view import view
 
@@ -39,6 +40,12 @@ CUTS = Thresholds(
 decode_part = msgspec.msgpack.Decoder(Part).decode
 decode_conclusion = msgspec.msgpack.Decoder(Conclusion).decode
 _numbers = iter(range(1_000_000_000))
+
+
+def config_with(**sections: object) -> ProfileConfig:
+    """The shipped configuration with these sections of tags.yaml instead; without tags and segments of its own."""
+    data = SHIPPED | {"tags": {}, "segments": {}} | sections
+    return msgspec.structs.replace(CONFIG, catalogue=parse_catalogue(data, CONFIG.calendar))
 
 
 def at(days_ago: int, ms: int = NOON_MS) -> int:

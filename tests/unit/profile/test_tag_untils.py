@@ -2,11 +2,10 @@
 
 import pytest
 
-from services.profile.core.configuration import parse_config
 from services.profile.core.judgement import judgement
 from services.profile.core.tags import conclude
 from services.profile.core.timers import untils_ms
-from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, SHIPPED, TODAY, event, part_of, purchase
+from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, TODAY, config_with, event, part_of, purchase
 
 TICKET = "Service Ticket Opened"
 COUPON = b'{"coupon":"A","products":[{"discount":1}]}'
@@ -24,7 +23,7 @@ def until_of(name, *events, config=CONFIG, now_ms=NOW_MS):
 def defined(condition, ends=None):
     """A configuration with one tag of its own, `own`."""
     own = {"if": condition} | ({"ends": ends} if ends else {})
-    return parse_config(None, SHIPPED | {"tags": {"own": own}, "segments": {}})
+    return config_with(tags={"own": own})
 
 
 @pytest.mark.parametrize(("name", "events", "days"), [

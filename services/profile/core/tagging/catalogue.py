@@ -52,6 +52,7 @@ class Catalogue:
     quiet_days       fewest days without activity that a condition looks at; below, the last activity decides nothing
     interactions     (days, number) limits that conditions set to interactions
     looks_at_months  whether one looks at calendar months
+    traits           names of traits that conditions look at
     afters           (later, earlier) moments that conditions compare
     version          of everything; measures_version: of the measures alone, "" without any
     """
@@ -66,6 +67,7 @@ class Catalogue:
     quiet_days: int
     interactions: tuple[tuple[int, int], ...]
     looks_at_months: bool
+    traits: frozenset[str]
     afters: tuple[tuple[str, str], ...]
     version: str
     measures_version: str

@@ -95,7 +95,7 @@ def judge_all(stages: Iterable[tuple[str, Condition | None]], tags: Iterable[Jud
         if tag.waits:
             text = f"({tag.name!r} in prior) if missing else ({text})"
         lines.append(f"{variable} = {text}")
-    body = "\n    ".join([*lines, f"return stage, ({', '.join(names.values())},)"])
+    body = "\n    ".join([*lines, f"return stage, ({''.join(f'{name}, ' for name in names.values())})"])
     body = body.replace("others.stage(f, t)", "stage")
     for name, variable in names.items():
         body = body.replace(f"others.tag({name!r}, f, t)", variable)
@@ -165,24 +165,42 @@ def _truth(condition: Condition) -> str:
         word = " and " if isinstance(condition, All) else " or "
         return f"({word.join(_truth(part) for part in condition.of)})"
     if isinstance(condition, Compare):
-        is_text = any(isinstance(side, Constant) and isinstance(side.value, str) for side in _sides(condition))
-        return f"({_value(condition.left, is_text)} {condition.sign} {_value(condition.right, is_text)})"
+        return _comparison(condition)
     if isinstance(condition, OneOf):
-        return f"({_value(condition.value, True)} in {condition.options!r})"
+        texts = [option for option in condition.options if isinstance(option, str)]
+        numbers = [option for option in condition.options if not isinstance(option, str)]
+        kinds = [(texts, True)] * bool(texts) + [(numbers, False)] * bool(numbers)
+        found = [f"{_value(condition.value, text)} in [{', '.join(map(_quoted, some))}]" for some, text in kinds]
+        return f"({' or '.join(found)})"
     if isinstance(condition, Trait):
-        return f"(f.trait({condition.name!r}) is not None)"
+        return f"(f.trait({_quoted(condition.name)}) is not None)"
     if isinstance(condition, After):
         return f"f.after({condition.later!r}, {condition.earlier!r})"
     return f"others.tag({condition.name!r}, f, t)"
 
 
-def _sides(compare: Compare) -> tuple[Value, Value]:
-    return compare.left, compare.right
+def _comparison(compare: Compare) -> str:
+    sides = compare.left, compare.right
+    is_text = any(isinstance(side, Constant) and isinstance(side.value, str) for side in sides)
+    # Two traits may both be texts.
+    is_text |= compare.sign in ("==", "!=") and all(isinstance(side, Trait) for side in sides)
+    left, right = [_value(side, is_text) for side in sides]
+    # NaN differs from everything, and None is equal to None: of what never was nothing is true.
+    if compare.sign == "!=":
+        return f"f.differ({left}, {right})"
+    if is_text and not any(isinstance(side, Constant) for side in sides):
+        return f"f.equal({left}, {right})"
+    return f"({left} {compare.sign} {right})"
+
+
+def _quoted(constant: float | str) -> str:
+    """A constant as code; without the dots by which calls are found in it (`_asked_once`)."""
+    return repr(constant).replace(".", "\\x2e") if isinstance(constant, str) else repr(constant)
 
 
 def _value(value: Value, is_text: bool = False) -> str:
     if isinstance(value, Constant):
-        return repr(value.value)
+        return _quoted(value.value)
     if isinstance(value, Window):
         return f"f.sum({value.name!r}, {value.days}, t)"
     if isinstance(value, Since):
@@ -194,19 +212,21 @@ def _value(value: Value, is_text: bool = False) -> str:
     if isinstance(value, MonthsFalling):
         return f"f.months_falling({value.name!r}, t)"
     if isinstance(value, Trait):
-        return f"f.{'trait' if is_text else 'number'}({value.name!r})"
+        return f"f.{'trait' if is_text else 'number'}({_quoted(value.name)})"
     if isinstance(value, Stage):
         return "others.stage(f, t)"
     # Division by zero is no number, as in the rest of the language: then nothing is said.
     if value.sign == "/":
         return f"f.ratio({_value(value.left)}, {_value(value.right)})"
-    return f"({_value(value.left)} {value.sign} {_value(value.right)})"
+    # As a float a product of many may be infinite; as a whole number it would be too large to divide.
+    sign = "* 1.0 *" if value.sign == "*" else value.sign
+    return f"({_value(value.left)} {sign} {_value(value.right)})"
 
 
 def _latest(since: Since) -> str:
     if len(since.moments) == 1 and not since.events:
         return f"f.day({since.moments[0]!r})"
-    return f"f.latest({since.moments!r}, {since.events!r})"
+    return f"f.latest({since.moments!r}, ({''.join(f'{_quoted(event)}, ' for event in since.events)}))"
 
 
 def _days(atom: Atom) -> list[str]:

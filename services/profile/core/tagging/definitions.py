@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from hashlib import blake2b
-from math import floor
-from typing import Annotated
+from math import ceil, floor
 
 import msgspec
 
@@ -18,9 +17,10 @@ from services.profile.core.tagging.catalogue import SEGMENT, Catalogue, Definiti
 from services.profile.core.tagging.clocks import clock_of
 from services.profile.core.tagging.compile import Judged, Others, holds, judge_all, next_day, passing
 from services.profile.core.tagging.facts import Facts
+from services.profile.core.tagging.file import File, TagEntry, read_file
 from services.profile.core.tagging.measures import Measure, measure_of
 from services.profile.core.tagging.parse import ConditionError, near, parse_condition
-from services.profile.core.tagging.reasons import parse_reason, reason_of
+from services.profile.core.tagging.reasons import Say, parse_reason, reason_of
 from services.profile.core.tagging.tree import (
     After,
     Atom,
@@ -30,16 +30,13 @@ from services.profile.core.tagging.tree import (
     MonthsFalling,
     Since,
     Tag,
+    Trait,
     Window,
     atoms,
     values_of,
 )
 from services.profile.core.tagging.vocabulary import BUILT_IN, INTERACTIONS, SCORES, STAGES, Counter, Words
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
-# Also a label of metrics and a key in rules.
-Name = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,49}$")]
-EventName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 GROUPS = ("value", "lifecycle", "preference", "interaction", "custom")
 _TAKEN = frozenset(
     (*BUILT_IN, *SCORES, "stage", "tag", "trait", "has_trait", "after", "days_since", "percentile", "date")
@@ -50,63 +47,35 @@ class DefinitionsError(ValueError):
     """tags.yaml is wrong; the text names every mistake."""
 
 
-class _Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    events: Annotated[tuple[EventName, ...], msgspec.Meta(min_length=1, max_length=100)]
-    where: Text = ""
-    each: Text = ""
-    sum: Text = ""
-
-
-class _Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"condition": "if"}):
-    stage: str
-    condition: Text | None = None
-
-
-class _Tag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"condition": "if"}):
-    condition: Text
-    ends: Text | None = None
-    reason: Text | None = None
-    group: str = "custom"
-    description: Text | None = None
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    counters: dict[Name, _Counter] = {}
-    stages: tuple[_Stage, ...] = ()
-    tags: dict[Name, _Tag] = {}
-    segments: dict[Name, _Tag] = {}
-
-
 @dataclass(slots=True)
 class _Draft:
     """One definition that has been read and not yet compiled."""
 
     name: str
     key: str
-    spec: _Tag
+    spec: TagEntry
     condition: Condition
     ends: Condition | None
+    reason: Say | None
 
 
 def parse_catalogue(data: object, calendar: Calendar) -> Catalogue:
     """The catalogue of a parsed tags.yaml. Raises DefinitionsError with every mistake, a line each."""
-    try:
-        file = msgspec.convert({} if data is None else data, _File)
-    except msgspec.ValidationError as error:
-        raise DefinitionsError(f"tags.yaml: {error}") from error
-    return _Parser(file, calendar).catalogue()
+    problems: list[str] = []
+    return _Parser(read_file(data, problems), calendar, problems).catalogue()
 
 
 class _Parser:
     """Reads one file; collects problems instead of stopping at the first."""
 
-    def __init__(self, file: _File, calendar: Calendar) -> None:
-        self._file, self._calendar = file, calendar
-        self._problems: list[str] = []
+    def __init__(self, file: File, calendar: Calendar, problems: list[str]) -> None:
+        self._file, self._calendar, self._problems = file, calendar, problems
         self._counters = {
             name: Counter(name, c.events, c.where, c.each, c.sum, frozenset(c.events))
             for name, c in file.counters.items()
         }
+        # A counter that could not be read is known all the same to what names it.
+        self._named = {name: Counter(name, ()) for name in sorted(file.names("counters"))} | self._counters
         self._stages: tuple[Definition, ...] = ()
         self._tags: dict[str, Definition] = {}
         self._others = Others(self._stage, self._stage_next, self._tag, self._tag_next)
@@ -121,8 +90,6 @@ class _Parser:
         self._stages = tuple(self._stage_definition(name, condition) for name, condition in stages)
         for draft in drafts:
             self._tags[draft.name] = self._definition(draft)
-        if self._problems:
-            raise DefinitionsError("tags.yaml is wrong:\n  " + "\n  ".join(self._problems))
         return self._compiled(stages, drafts, measures)
 
     def _compiled(
@@ -137,7 +104,7 @@ class _Parser:
         ]
         every = [atom for condition in conditions for atom in atoms(condition)]
         values = [value for atom in every for value in values_of(atom)]
-        measured = [self._file.counters[name] for name, counter in self._counters.items() if counter.is_measure]
+        measured = {name: self._file.counters[name] for name, counter in self._counters.items() if counter.is_measure}
         return Catalogue(
             counters=self._counters,
             stages=self._stages,
@@ -152,8 +119,14 @@ class _Parser:
             quiet_days=min((days for atom in every for days in _quiet_days(atom)), default=0),
             interactions=tuple(sorted({limit for atom in every for limit in _interaction_limits(atom)})),
             looks_at_months=any(isinstance(value, MonthsFalling) for value in values),
+            traits=frozenset(one.name for one in (*every, *values) if isinstance(one, Trait)),
             afters=tuple(sorted({(atom.later, atom.earlier) for atom in every if isinstance(atom, After)})),
-            version=_digest(msgspec.json.encode(self._file, order="deterministic")),
+            version=_digest(
+                msgspec.json.encode(
+                    [self._file.counters, self._file.stages, self._file.tags, self._file.segments],
+                    order="deterministic",
+                )
+            ),
             measures_version=_digest(msgspec.json.encode(measured, order="deterministic")) if measured else "",
         )
 
@@ -185,11 +158,11 @@ class _Parser:
         return {event: tuple(measures) for event, measures in found.items()}
 
     def _read_stages(self) -> list[tuple[str, Condition | None]]:
-        words = Words(self._counters, has_stage=False)
+        words = Words(self._named, has_stage=False)
         listed = [item.stage for item in self._file.stages]
-        if sorted(listed) != sorted(STAGES):
-            self._wrong("stages", f"expected each of {', '.join(STAGES)} once, got {', '.join(listed) or 'none'}")
-            return []
+        if sorted(listed) != sorted(STAGES) and not any(key.startswith("stages.") for key in self._file.broken):
+            said = [f"{name}{near(name, STAGES)}" if name not in STAGES else name for name in listed]
+            self._wrong("stages", f"expected each of {', '.join(STAGES)} once, got {', '.join(said) or 'none'}")
         found: list[tuple[str, Condition | None]] = []
         for place, item in enumerate(self._file.stages):
             is_last = place == len(self._file.stages) - 1
@@ -203,11 +176,11 @@ class _Parser:
         """Tags, then segments, each after what it names."""
         tags = [(name, f"tags.{name}", spec) for name, spec in self._file.tags.items()]
         segments = [(SEGMENT + name, f"segments.{name}", spec) for name, spec in self._file.segments.items()]
-        names = frozenset(self._file.tags)
-        drafts = self._drafts(tags, Words(self._counters, names))
-        return drafts + self._drafts(segments, Words(self._counters, names | {name for name, _, _ in segments}))
+        names = self._file.names("tags")
+        every = names | {SEGMENT + name for name in self._file.names("segments")}
+        return self._drafts(tags, Words(self._named, names)) + self._drafts(segments, Words(self._named, every))
 
-    def _drafts(self, items: list[tuple[str, str, _Tag]], words: Words) -> list[_Draft]:
+    def _drafts(self, items: list[tuple[str, str, TagEntry]], words: Words) -> list[_Draft]:
         drafts: dict[str, _Draft] = {}
         for name, key, spec in items:
             if spec.group not in GROUPS:
@@ -216,8 +189,9 @@ class _Parser:
                 )
             condition = self._condition(f"{key}.if", spec.condition, words)
             ends = self._condition(f"{key}.ends", spec.ends, words) if spec.ends else None
+            reason = self._reason(f"{key}.reason", spec.reason, words)
             if condition is not None:
-                drafts[name] = _Draft(name, key, spec, condition, ends)
+                drafts[name] = _Draft(name, key, spec, condition, ends, reason)
         named = {
             name: {atom.name for c in (draft.condition, draft.ends) if c for atom in atoms(c) if isinstance(atom, Tag)}
             for name, draft in drafts.items()
@@ -232,6 +206,13 @@ class _Parser:
     def _condition(self, key: str, text: str, words: Words) -> Condition | None:
         try:
             return parse_condition(text, words)
+        except ConditionError as error:
+            self._wrong(key, error)
+            return None
+
+    def _reason(self, key: str, text: str | None, words: Words) -> Say | None:
+        try:
+            return None if text is None else parse_reason(text, words, self._others, self._calendar)
         except ConditionError as error:
             self._wrong(key, error)
             return None
@@ -259,13 +240,7 @@ class _Parser:
 
     def _definition(self, draft: _Draft) -> Definition:
         spec, condition, ends = draft.spec, draft.condition, draft.ends
-        reason = reason_of(condition, self._others, self._calendar)
-        if spec.reason is not None:
-            names = frozenset(self._tags)
-            try:
-                reason = parse_reason(spec.reason, Words(self._counters, names), self._others, self._calendar)
-            except ConditionError as error:
-                self._wrong(f"{draft.key}.reason", error)
+        reason = draft.reason or reason_of(condition, self._others, self._calendar)
         conditions = [condition] if ends is None else [condition, ends]
         needs = frozenset().union(*(self._needs(one) for one in conditions))
         counters = [self._file.counters[name] for name in sorted(self._named_counters(conditions))]
@@ -336,7 +311,9 @@ def _quiet_days(atom: Atom) -> list[int]:
     for value in values_of(atom):
         if isinstance(value, Since) and not {"activity", "contact", "interaction"}.isdisjoint(value.moments):
             limit = _limit(atom)
-            found.append(0 if limit is None else floor(limit))
+            # `> 9` begins after ten days, `>= 9` after nine.
+            is_open = isinstance(atom, Compare) and atom.sign in (">", "<=")
+            found.append(0 if limit is None else floor(limit) if is_open else ceil(limit) - 1)
     return found
 
 

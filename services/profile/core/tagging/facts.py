@@ -22,7 +22,8 @@ from services.profile.core.windows import ALL_TIME, day_of_many, money_in, net, 
 # Months that a fall may go on; the rings hold thirteen.
 MAX_MONTHS = 12
 # Without new events a run of falling months is over after this many: its last sum is 0, and nothing is less.
-_MONTHS_AHEAD = 3
+# (One more: an event may be a day ahead of today, in the next month.)
+_MONTHS_AHEAD = 4
 Scores = tuple[float, float, float]
 
 
@@ -289,6 +290,14 @@ class Facts:
     def ratio(self, a: float, b: float) -> float:
         """a / b; nothing to divide by is no number."""
         return a / b if b else nan
+
+    def differ(self, a: Json, b: Json) -> bool:
+        """Whether two values that are there differ; NaN and None are not there."""
+        return a is not None and b is not None and a == a and b == b and a != b
+
+    def equal(self, a: Json, b: Json) -> bool:
+        """Whether two values that are there are equal."""
+        return a is not None and bool(a == b)
 
     def trait(self, name: str) -> Json:
         """The value of a trait; None when there is none."""

@@ -5,6 +5,7 @@ node that is not named here is refused.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -52,6 +53,11 @@ _OPERATORS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mul
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 # A person reads it; a longer one was made by a machine and would slow every event of every customer.
 MAX_LENGTH = 1_000
+# Deeper, Python's own limits (parentheses, recursion) are near, and no person can follow.
+MAX_DEPTH = 40
+# As many days are still within 64 bits of ms, and no sum of an event count or of money needs more.
+MAX_NUMBER = 100_000_000_000
+_BREAKS = re.compile(r"[\r\n\t\f]")
 
 
 class ConditionError(ValueError):
@@ -64,12 +70,12 @@ class ConditionError(ValueError):
 
 def parse_condition(text: str, words: Words) -> Condition:
     """The condition of a text. Raises ConditionError."""
-    return _Reader(text, words).condition(_parsed(text))
+    return _Reader(text, words).condition(expression(text, MAX_LENGTH, "a condition such as orders(60) >= 2"))
 
 
 def parse_value(text: str, words: Words) -> Value:
     """The value of a text such as `orders(60)`. Raises ConditionError."""
-    return _Reader(text, words).value(_parsed(text))
+    return _Reader(text, words).value(expression(text, MAX_LENGTH, "a value such as orders(60)"))
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -78,26 +84,47 @@ def near(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _parsed(text: str) -> ast.expr:
-    if len(text) > MAX_LENGTH:
-        raise ConditionError(f"{len(text)} characters", f"at most {MAX_LENGTH}", 1)
+def expression(text: str, longest: int, expected: str) -> ast.expr:
+    """What Python's parser makes of a text, not yet looked at. Columns are those of `one_line(text)`."""
+    if len(text) > longest:
+        raise ConditionError(f"{len(text)} characters", f"at most {longest}", 1)
+    line = one_line(text)
     try:
-        return ast.parse(" ".join(text.split()), mode="eval").body
+        node = ast.parse(line, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        column = getattr(error, "offset", None) or 1
-        raise ConditionError(
-            f"{getattr(error, 'msg', error)}", "a condition such as orders(60) >= 2", column
-        ) from error
+        # Of a text that ends too early Python names no column.
+        column = getattr(error, "offset", None) or len(line) + 1
+        raise ConditionError(f"{getattr(error, 'msg', error)}", expected, column) from error
+    level, depth = [node], 0
+    while level := [child for one in level for child in ast.iter_child_nodes(one) if isinstance(child, ast.expr)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ConditionError(f"more than {MAX_DEPTH} levels of nesting", expected, 1)
+    # All that may follow what was read is its parentheses. A comment would swallow the lines behind it.
+    rest = line.encode()[node.end_col_offset :].decode()
+    if "#" in rest:
+        raise ConditionError("a comment", f"{expected} alone", len(line) - len(rest) + rest.index("#") + 1)
+    return node
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks; what stands in quotes keeps its spaces."""
+    return _BREAKS.sub(" ", text).strip()
+
+
+def column_of(node: ast.AST, text: str) -> int:
+    """The column in characters, from 1; Python counts bytes."""
+    return len(one_line(text).encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")) + 1
 
 
 class _Reader:
     """Looks at the nodes of one text."""
 
     def __init__(self, text: str, words: Words) -> None:
-        self._words = words
+        self._text_read, self._words = text, words
 
     def _wrong(self, node: ast.AST, found: str, expected: str) -> ConditionError:
-        return ConditionError(found, expected, getattr(node, "col_offset", 0) + 1)
+        return ConditionError(found, expected, column_of(node, self._text_read))
 
     def condition(self, node: ast.expr) -> Condition:
         """A node where something true or false belongs."""
@@ -141,6 +168,8 @@ class _Reader:
             self._check_kinds(node, first, (second.value,))
             if isinstance(second.value, str) and text not in ("==", "!="):
                 raise self._wrong(node, f"a text behind {text}", "== or !=")
+        elif isinstance(first, Stage) or isinstance(second, Stage):
+            raise self._wrong(node, f"`{ast.unparse(node)}`", 'the stage and a name in quotes: stage == "loyal"')
         return Compare(text, first, second)
 
     def _check_kinds(self, node: ast.expr, value: Value, options: Iterable[float | str]) -> None:
@@ -167,6 +196,8 @@ class _Reader:
     def value(self, node: ast.expr) -> Value:
         """A node where a number or a text belongs."""
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+            if isinstance(node.value, int | float) and not abs(node.value) <= MAX_NUMBER:
+                raise self._wrong(node, "a number beyond all bounds", f"at most {MAX_NUMBER}")
             if not isinstance(node.value, bool):
                 return Constant(node.value)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

@@ -4,6 +4,7 @@ The words are made once, when a tag begins. Of a tag that time begins they say w
 """
 
 from collections.abc import Callable
+from math import isfinite
 from string import Formatter
 
 from services.profile.core.calendar import Calendar
@@ -76,7 +77,7 @@ def _value_in(text: str, words: Words, others: Others, calendar: Calendar) -> Sa
 def spell_number(value: object) -> str:
     """12, 12.5, never 12.0; what is no number and no text is unknown."""
     if isinstance(value, float):
-        if value != value:
+        if not isfinite(value):
             return "unknown"
         return str(int(value)) if value == int(value) else f"{value:.2f}"
     return "unknown" if value is None else str(value)
