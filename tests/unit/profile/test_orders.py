@@ -7,6 +7,7 @@ import pytest
 
 from services.chassis.errors import Fatal
 from services.profile.core import orders
+from services.profile.core.calendar import DAY_MS
 from services.profile.core.configuration import parse_config
 from services.profile.core.orders import order_key
 from services.profile.core.state import encode
@@ -47,7 +48,7 @@ def values(*events):
 def test_a_refund_that_names_an_order_counts_on_the_day_of_the_order():
     bought = purchase(364, 900, order_id="A")
     assert values(bought, refund(2, 300, order_id="A")) == (1, 600)
-    later = view([part_of(bought, refund(2, 300, order_id="A"))], NOW_MS + 86_400_000, CONFIG)
+    later = view([part_of(bought, refund(2, 300, order_id="A"))], NOW_MS + DAY_MS, CONFIG)
     assert (later.frequency, later.net_minor) == (0, 0)
 
 
@@ -99,6 +100,12 @@ def test_a_cancellation_may_come_before_its_order_and_be_dated_before_it():
 
 def test_a_cancelled_order_stays_cancelled():
     assert values(purchase(9, 900, order_id="A"), cancelled("A", 8), purchase(7, 900, order_id="A")) == (0, 0)
+
+
+def test_of_two_cancellations_the_last_is_kept_whichever_came_first():
+    both = [cancelled("A", 8), cancelled("A", 5)]
+    assert encode(part_of(*both)) == encode(part_of(*reversed(both)))
+    assert part_of(*both).book.cancelled == {"A": at(5)}
 
 
 def test_what_was_refunded_of_a_cancelled_order_is_taken_from_nobody():
@@ -260,6 +267,11 @@ def test_what_was_settled_before_is_not_what_counts_after_the_next_order():
         part = part_of(one, part=part)
         assert view([part], NOW_MS, CONFIG).net_minor == net
         assert view([decode_part(encode(part))], NOW_MS, CONFIG).net_minor == net
+
+
+def test_what_was_seen_of_one_day_is_not_what_counts_on_another():
+    part = part_of(purchase(364, 100))
+    assert [view([part], now_ms, CONFIG).frequency for now_ms in (NOW_MS, NOW_MS + DAY_MS, NOW_MS)] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("group", ["refund", "update", "cancellation", "purchase_line"])
