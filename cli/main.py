@@ -31,6 +31,8 @@ COMMANDS = {
     "dead": "cli.dead_allow:app",
     "identity": "cli.identity:app",
     "customer": "cli.customers:customer_app",
+    "tags": "cli.tags.command:app",
+    "segments": "cli.tags.segments:app",
 }
 
 

@@ -43,7 +43,7 @@ def main(stop: Stop) -> None:
             claim.slot, ledger, claim.waits, config, settings.partitions, thresholds.current, settings.cache_customers,
             registry,
         )  # fmt: skip
-        return LedgerWorker(claim, ledger, handler, Sweep(claim.slot, ledger, thresholds.current).some)
+        return LedgerWorker(claim, ledger, handler, Sweep(claim.slot, ledger, thresholds.current, handler.refolds).some)
 
     thresholds.start()
     loop_config = LoopConfig(SERVICE, TOPIC, batch_max=settings.batch_max)

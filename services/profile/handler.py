@@ -12,6 +12,7 @@ from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
 from services.chassis.registry import Registry, open_registry
 from services.profile import metrics
+from services.profile.backfill import Asked
 from services.profile.cache import Cache
 from services.profile.codec import ProfileWriter, Reader, count
 from services.profile.core import customer_log as log
@@ -48,6 +49,7 @@ class ProfileHandler:
         thresholds: Callable[[], Thresholds | None], cache_customers: int,
         registry: Registry | None = None,
     ) -> None:  # fmt: skip
+        self.refolds: Asked = {}  # what a backfill has brought for customers who are looked at next
         self._slot, self._store, self._waits = slot, store, waits
         self._config, self._partitions, self._thresholds = config, partitions, thresholds
         self._cache = Cache(max(cache_customers, 10_000))
@@ -89,7 +91,10 @@ class ProfileHandler:
 
     def _tick(self, batch: Batch, ticks: list[str]) -> None:
         for name in ticks:
-            log.tick(self._state(batch, name), name, batch.context, batch.facts)
+            state, parts = self._state(batch, name), self.refolds.pop(name, None)
+            if parts and not log.refold(state, parts, batch.context):
+                metrics.REFOLDS_REFUSED.inc()
+            log.tick(state, name, batch.context, batch.facts, is_definition=parts is not None)
         metrics.TICKS.inc(len(ticks))
 
     def _work(self, batch: Batch, name: str, record: Record) -> None:

@@ -1,9 +1,10 @@
-"""New thresholds: which customers of a partition are to be looked at again, some at a time."""
+"""New thresholds, or a backfill: which customers of a partition are to be looked at again, some at a time."""
 
 from collections.abc import Callable
 
 from services.chassis.redis.ledger import LedgerPort
 from services.chassis.redis.slots import Slot
+from services.profile.backfill import Asked, Backfill
 from services.profile.core.state import Thresholds
 
 SWEEP_COUNT = 100
@@ -12,17 +13,23 @@ SWEEP_COUNT = 100
 class Sweep:
     """Of one claimed partition. A new claim sweeps anew: nobody knows how far the former owner was."""
 
-    def __init__(self, slot: Slot, store: LedgerPort, thresholds: Callable[[], Thresholds | None]) -> None:
+    def __init__(
+        self, slot: Slot, store: LedgerPort, thresholds: Callable[[], Thresholds | None], refolds: Asked
+    ) -> None:
+        """refolds: where the handler looks for what a backfill brings."""
+        self._backfill = Backfill(slot, store, refolds)
         self._slot, self._store, self._thresholds = slot, store, thresholds
         self._swept_version = self._sweeping_version = -1
         self._cursor = 0
 
     def some(self) -> list[str]:
-        """Some customers to look at again because the thresholds are new; empty when all have been looked at.
+        """Some customers to look at again because somebody asks or the thresholds are new; empty when all have been.
 
         Newer thresholds while sweeping: the circle is finished first, then begun again. Starting over at once, cuts
         that change more often than a sweep takes would leave the customers at the end with scores of long ago.
         """
+        if asked := self._backfill.some():
+            return asked
         thresholds = self._thresholds()
         if thresholds is None or thresholds.version == self._swept_version:
             return []

@@ -79,6 +79,7 @@ class Lab:
         self.sent = 0
         self.known: list[str] = []
         self.has_silent = True
+        self.tags = "deploy/config/tags.yaml"
 
     def start(self, profile: Sequence[int] | None = None) -> None:
         """New owners of everything; `profile`: of these partitions of profile only."""
@@ -92,7 +93,7 @@ class Lab:
             read_back = lambda p, first, last: read_range(bootstrap, IDENTITY, p, first, last)  # noqa: E731
             return IdentityWorker(claim, ledger, graph, writer, policy, encode, read_back)
 
-        config = load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", self.settings.time_zone)
+        config = load_config("deploy/config/profile.yaml", self.tags, self.settings.time_zone)
         refresh = Refresher(self.clickhouse, SharedValue(self.redis, KEY), config.calendar, lambda: True, now_ms)
         self.thresholds = _patiently(refresh)
 
@@ -100,7 +101,7 @@ class Lab:
             handler = ProfileHandler(
                 claim.slot, ledger, claim.waits, config, partitions, lambda: self.thresholds, 10_000, self.registry
             )
-            sweep = Sweep(claim.slot, ledger, lambda: self.thresholds)
+            sweep = Sweep(claim.slot, ledger, lambda: self.thresholds, handler.refolds)
             return LedgerWorker(claim, ledger, handler, sweep.some)
 
         folder = RulesFolder("deploy/config/rules", ZoneInfo(self.settings.time_zone), Health())

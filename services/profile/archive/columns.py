@@ -13,13 +13,26 @@ _BLOCK = re.compile(r"(<!-- columns (\w+) -->\n).*?(<!-- /columns -->)", re.DOTA
 _SQL = """
 SELECT table, name, type, comment FROM system.columns WHERE database = {database:String} ORDER BY table, position
 """
-# Columns of views that are computed, or mean something else than the column of that name in their table.
+# Columns of views that are computed, or mean something else than the column of that name in their table; `view.column`
+# where another view means something else.
 _VIEW_COLUMNS: Mapping[str, str] = {
     "customer_id": "customer now, UUID text: merges, splits and erasures applied",
     "arrived_customer_id": "customer when the record arrived, UUID text",
     "tags": "names of the tags that hold, in order",
     "identifier": "node text of an identifier that has another node now",
     "current_node": "that node: what happened since is under it",
+    "segments": "names of the segments that they are in, in order",
+    "customer_tags.tag": "a tag that they hold now, a segment as segment:<name>",
+    "customer_tags.since": "since when",
+    "customer_tags.until": "when it ends if nothing happens; NULL: not within what is known",
+    "customer_tags.reason": "why, in words",
+    "segment_members.segment": "name of the segment",
+    "segment_members.since": "since when they are in it",
+    "segment_members.until": "when they leave it if nothing happens; NULL: not within what is known",
+    "segment_members.reason": "why, in words",
+    "segments.segment": "name of the segment",
+    "segments.customers": "how many are in it now",
+    "segments.last_entered": "when the last of them entered",
     "since_g": "number of the last change of the node",
     "ended_id": "customer id that merged into another one or was erased, UUID text",
     "day": "day of the log append, UTC",
@@ -55,7 +68,8 @@ def _table(rows: list[Row], comments: Mapping[tuple[str, str], str]) -> str:
     lines = ["| column | type | meaning |", "|---|---|---|"]
     for row in rows:
         below = {"identifiers": "identifier_map"}.get(row["table"], f"{row['table']}_raw")
-        meaning = row["comment"] or _VIEW_COLUMNS.get(row["name"]) or comments[below, row["name"]]
+        own = _VIEW_COLUMNS.get(f"{row['table']}.{row['name']}") or _VIEW_COLUMNS.get(row["name"])
+        meaning = row["comment"] or own or comments[below, row["name"]]
         lines.append(f"| `{row['name']}` | `{row['type']}` | {meaning.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 

@@ -240,10 +240,34 @@ def judge(state: CustomerState, customer_id: str, context: Context) -> Judgement
     return judged
 
 
-def tick(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
-    """Time has passed: what holds now? An incomplete customer is looked at when it is complete."""
+def tick(
+    state: CustomerState, customer_id: str, context: Context, facts: list[Fact], is_definition: bool = False
+) -> None:
+    """Time has passed: what holds now? An incomplete customer is looked at when it is complete.
+
+    is_definition: it is looked at because of what operators define.
+    """
     if state.is_complete() and state.conclusion is not None:
-        _look(state, customer_id, context, facts)
+        _look(state, customer_id, context, facts, is_definition)
+
+
+def refold(state: CustomerState, parts: dict[str, Part], context: Context) -> bool:
+    """Take the measures of parts that were folded anew from history; False when some are of other events than ours."""
+    version, is_whole = context.config.catalogue.measures_version, True
+    for node, new in parts.items():
+        mine = state.parts.get(node)
+        if mine is None or mine.measured == version:
+            continue
+        if _events_of(mine) != _events_of(new) or new.measured != version:
+            is_whole = False
+            continue
+        mine.measures, mine.measured = new.measures, version
+    return is_whole
+
+
+def _events_of(part: Part) -> tuple[object, ...]:
+    """What tells whether two folds are of the same events: their number, the first, the last, how often which name."""
+    return part.events, part.first, part.last_ms, part.newest_day, {n: ring.total for n, ring in part.counters.items()}
 
 
 def define(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
@@ -259,9 +283,11 @@ def define(state: CustomerState, customer_id: str, context: Context, facts: list
         _look(state, customer_id, context, facts)
 
 
-def _look(state: CustomerState, customer_id: str, context: Context, facts: list[Fact]) -> None:
+def _look(
+    state: CustomerState, customer_id: str, context: Context, facts: list[Fact], is_definition: bool = False
+) -> None:
     assert state.conclusion is not None
-    is_definition = state.conclusion.defined != context.config.catalogue.version
+    is_definition |= state.conclusion.defined != context.config.catalogue.version
     judged = judge(state, customer_id, context)
     state.conclusion, changes = conclude(judged.facts, [state.conclusion], "", context.now_ms, context.config)
     if not changes.is_empty():

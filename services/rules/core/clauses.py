@@ -13,6 +13,9 @@ CHANNELS = ("webhook", "email", "wecom", "apprise")
 STAGES = ("prospect", "first_purchase", "repeat", "loyal", "dormant", "churned")
 LABEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# profile keeps a customer's segments among the tags.
+SEGMENT = "segment:"
+SEGMENT_CHANGES = {"segment_entered": On.TAG_ADDED, "segment_left": On.TAG_REMOVED}
 # A longer cooldown would work; who wants one wants once_per_customer.
 MAX_COOLDOWN_MS = 400 * UNIT_MS["d"]
 
@@ -27,7 +30,7 @@ def read_whens(source: Source, node: Node) -> tuple[When, ...]:
 
 
 def _when(source: Source, node: Node) -> When | None:
-    kinds = [on.value for on in On]
+    kinds = [*(on.value for on in On), *SEGMENT_CHANGES]
     entries = source.mapping(node, "when", kinds)
     if len(entries) != 1:
         if entries:
@@ -36,6 +39,9 @@ def _when(source: Source, node: Node) -> When | None:
             source.wrong(node, "an empty mapping", f"one of {', '.join(kinds)}")
         return None
     kind, value = entries.popitem()
+    if kind in SEGMENT_CHANGES:
+        segment = source.text(value, "a segment", r"[a-z][a-z0-9_]{0,49}")
+        return None if segment is None else When(SEGMENT_CHANGES[kind], SEGMENT + segment)
     on = On(kind)
     if on is On.STAGE:
         return _stage(source, value)

@@ -50,7 +50,7 @@ class Standing(Simulation):
 
 def open_handler(claim: Claim, ledger: Ledger) -> LedgerWorker:
     handler = profile.ProfileHandler(claim.slot, ledger, claim.waits, CONFIG, PARTITIONS, lambda: CUTS, 0)
-    return LedgerWorker(claim, ledger, handler, Sweep(claim.slot, ledger, lambda: CUTS).some)
+    return LedgerWorker(claim, ledger, handler, Sweep(claim.slot, ledger, lambda: CUTS, handler.refolds).some)
 
 
 PROFILE = Service(LoopConfig("profile", TOPIC, batch_max=6), PARTITIONS, open_handler)

@@ -162,7 +162,7 @@ def profile(config: Config) -> Service:
         handler = profile_handler.ProfileHandler(
             claim.slot, ledger, claim.waits, CONFIG, config.partitions, cuts, 10_000, registry()
         )
-        sweep = Sweep(claim.slot, ledger, cuts).some if config.sweeps else None
+        sweep = Sweep(claim.slot, ledger, cuts, handler.refolds).some if config.sweeps else None
         return LedgerWorker(claim, ledger, handler, sweep)
 
     return Service(

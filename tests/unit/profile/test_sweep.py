@@ -19,6 +19,9 @@ class Scanned:
     def scan_due(self, slot: Slot, cursor: int, count: int) -> tuple[int, list[str]]:
         return (cursor + 1) % len(PAGES), PAGES[cursor]
 
+    def get_many(self, keys: list[str]) -> list[bytes | None]:
+        return [None for _ in keys]
+
 
 class Cuts:
     """The thresholds in use."""
@@ -34,7 +37,7 @@ class Cuts:
 
 
 def sweep_of(cuts: Cuts) -> Sweep:
-    return Sweep(Slot("profile", 0), cast(LedgerPort, Scanned()), cuts)
+    return Sweep(Slot("profile", 0), cast(LedgerPort, Scanned()), cuts, {})
 
 
 def test_without_thresholds_nobody_is_looked_at_again() -> None:

@@ -93,4 +93,4 @@ def test_the_rule_in_the_readme_is_a_good_rule() -> None:
     block = re.search(r"```yaml\n(.*?)```", (ROOT / "services/rules/README.md").read_text(), re.DOTALL)
     assert block is not None
     (rule,) = parse_rules({"readme.yaml": block[1].encode()})
-    assert (len(rule.whens), rule.limits.any_set, rule.version) == (5, True, "3")
+    assert (len(rule.whens), rule.limits.any_set, rule.version) == (6, True, "3")

@@ -118,14 +118,15 @@ CATALOGUE = [
      "2:1: found `rule` a second time, expected each key once"),
     (
         "tag_added", "tag_add",
-        "3:8: found `tag_add`, expected one of event, first_event, tag_added, tag_removed, stage;"
-        " did you mean tag_added?",
+        "3:8: found `tag_add`, expected one of event, first_event, tag_added, tag_removed, stage, segment_entered,"
+        " segment_left; did you mean tag_added?",
     ),
     ("{tag_added: at_risk}", "at_risk",
      "3:7: found text `at_risk`, expected one qualifying change, or a list of them"),
     ("{tag_added: at_risk}", "[]", "3:7: found an empty list, expected one qualifying change, or a list of them"),
     ("{tag_added: at_risk}", "{}",
-     "3:7: found an empty mapping, expected one of event, first_event, tag_added, tag_removed, stage"),
+     "3:7: found an empty mapping, expected one of event, first_event, tag_added, tag_removed, stage, segment_entered,"
+     " segment_left"),
     ("{tag_added: at_risk}", "{tag_added: at_risk, event: X}",
      "3:7: found 2 changes in one mapping, expected one; write a list when any of them counts"),
     ("{tag_added: at_risk}", "[{event: X}, {event: X}]",
