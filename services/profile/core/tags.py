@@ -27,7 +27,8 @@ def conclude(
     prior = before[0].tags if len(before) == 1 else _held_by_any(before)
     # What is not counted from the beginning says nothing; what was held by it stays until it is.
     missing = facts.missing_measures()
-    stage, held_now = catalogue.judge(facts, today, prior, missing)
+    judge = catalogue.judge_visitor if facts.is_visitor else catalogue.judge
+    stage, held_now = judge(facts, today, prior, missing)
     facts.stage = stage
     tags: dict[str, TagState] = {}
     facts.held = tags

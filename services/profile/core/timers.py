@@ -18,7 +18,8 @@ def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
     change or, harmlessly, not. New thresholds are not time: they count when the customer is looked at next.
     """
     today = facts.today
-    day = config.catalogue.next_day(facts, today)
+    catalogue = config.catalogue
+    day = (catalogue.next_day_visitor if facts.is_visitor else catalogue.next_day)(facts, today)
     if today < facts.rfm.next_day < day:
         day = facts.rfm.next_day
     return None if day >= NEVER else config.calendar.start_ms(day)

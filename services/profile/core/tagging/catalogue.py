@@ -46,7 +46,7 @@ class Catalogue:
     """All of it, in the order of evaluation: stages first, tags after those they name, segments last.
 
     judge            (facts, day, held before, whether measures are missing) → stage, and of each tag whether it holds
-    next_day         over all of them
+    next_day         over all of them; both as <name>_visitor for people without purchases and refunds
     watched          names of events that a counter without properties or a condition names
     measures         by event name, what to add up when such an event is folded
     quiet_days       fewest days without activity that a condition looks at; below, the last activity decides nothing
@@ -61,7 +61,9 @@ class Catalogue:
     stages: tuple[Definition, ...]
     tags: tuple[Definition, ...]
     judge: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]"
+    judge_visitor: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]"
     next_day: "Callable[[Facts, int], int]"
+    next_day_visitor: "Callable[[Facts, int], int]"
     watched: frozenset[str]
     measures: Mapping[str, tuple[Measure, ...]]
     quiet_days: int

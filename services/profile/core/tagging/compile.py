@@ -41,8 +41,11 @@ Holds = Callable[[Facts, int], bool]
 NextDay = Callable[[Facts, int], int]
 Number = Callable[[Facts, int], float | str | None]
 JudgeAll = Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]
-# Calls that cost little and are made by many conditions: days of moments, orders, scores.
-_CHEAP = re.compile(r"f\.day\('[a-z_]+'\)|f\.sum\('orders', \d+, t\)|f\.scores\(t\)\[\d\]")
+# Calls that cost little and are made by many conditions: days of moments, orders, scores, percentiles.
+_CHEAP = re.compile(
+    r"f\.day\('[a-z_]+'\)|f\.sum\('orders', \d+, t\)|f\.scores\(t\)\[\d\]"
+    r"|f\.percentile\('[a-z_]+', t\)|f\.score_change\(t\)"
+)
 _SCORES = {"r": "f.scores(t)[0]", "f": "f.scores(t)[1]", "m": "f.scores(t)[2]", "composite": "f.composite(t)"}
 
 
@@ -71,12 +74,14 @@ class Judged:
     """A tag as judge_all needs it; `waits`: whether it looks at measures, which may not be complete."""
 
     name: str
-    condition: Condition
-    ends: Condition | None
+    condition: Condition | bool
+    ends: Condition | bool | None
     waits: bool
 
 
-def judge_all(stages: Iterable[tuple[str, Condition | None]], tags: Iterable[Judged], others: Others) -> JudgeAll:
+def judge_all(
+    stages: Iterable[tuple[str, Condition | bool | None]], tags: Iterable[Judged], others: Others
+) -> JudgeAll:
     """The stage, and of each tag whether it holds, in one function: what several conditions ask is asked once.
 
     The function takes facts, day, the tags that were held and whether measures are missing: what looks at them stays
@@ -110,7 +115,7 @@ def next_day(conditions: Iterable[tuple[Condition, str]], others: Others) -> Nex
     """
     found: dict[str, list[str]] = {}
     for condition, tag in conditions:
-        guards = _guards(condition) + ([f"{tag!r} in f.held"] if tag else [])
+        guards = [code for code in (f"{tag!r} in f.held" if tag else "", _possible(condition)) if code]
         for atom in atoms(condition):
             for day in _days(atom):
                 found.setdefault(day, []).append(" and ".join(guards))
@@ -132,17 +137,25 @@ def _asked_once(body: str) -> str:
     return "\n    ".join([*(f"v{place} = {code}" for place, code in enumerate(asked)), body])
 
 
-def _guards(condition: Condition) -> list[str]:
-    """Parts of an `and` that time alone cannot make true: while one is false, no day matters."""
-    found = []
-    for part in condition.of if isinstance(condition, All) else (condition,):
-        if isinstance(part, Compare) and isinstance(part.right, Constant) and part.sign in (">", ">=", "=="):
-            left = part.left
-            if isinstance(left, Window) and left.name != SPEND and part.sign != "==":
-                found.append(_truth(part))
-            elif isinstance(left, Score | Percentile) and not isinstance(part.right.value, str):
-                found.append("f.is_buyer")
-    return list(dict.fromkeys(found))
+def _possible(condition: Condition) -> str:
+    """Code that is false only where time alone cannot make the condition true; "" where it always may.
+
+    Sums over days fall when nothing happens, and with them scores and percentiles, unless a refund of no order leaves
+    the window.
+    """
+    if isinstance(condition, All):
+        found = [code for part in condition.of if (code := _possible(part))]
+        return " and ".join(dict.fromkeys(found))
+    if isinstance(condition, Any):
+        found = [_possible(part) for part in condition.of]
+        return "" if "" in found else f"({' or '.join(f'({code})' for code in dict.fromkeys(found))})"
+    if isinstance(condition, Compare) and condition.sign in (">", ">=") and isinstance(condition.right, Constant):
+        left = condition.left
+        if isinstance(left, Window) and left.name != SPEND:
+            return _truth(condition)
+        if isinstance(left, Score | Percentile):
+            return f"({_truth(condition)} or f.may_rise)"
+    return ""
 
 
 def passing(sign: str, limit: float) -> list[int]:
@@ -158,7 +171,9 @@ def _function(body: str, others: Others, arguments: str = "f, t") -> Callable[..
     return cast(Callable[..., object], names["made"])
 
 
-def _truth(condition: Condition) -> str:
+def _truth(condition: Condition | bool) -> str:
+    if isinstance(condition, bool):
+        return str(condition)
     if isinstance(condition, Not):
         return f"(not {_truth(condition.of)})"
     if isinstance(condition, All | Any):

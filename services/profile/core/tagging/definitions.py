@@ -35,6 +35,7 @@ from services.profile.core.tagging.tree import (
     atoms,
     values_of,
 )
+from services.profile.core.tagging.visitors import of_visitors
 from services.profile.core.tagging.vocabulary import BUILT_IN, INTERACTIONS, SCORES, STAGES, Counter, Words
 
 GROUPS = ("value", "lifecycle", "preference", "interaction", "custom")
@@ -102,6 +103,7 @@ class _Parser:
         judged = [
             Judged(draft.name, draft.condition, draft.ends, bool(self._tags[draft.name].needs)) for draft in drafts
         ]
+        own = replace(self._others, tag_next=_never_tag, stage_next=_never)
         every = [atom for condition in conditions for atom in atoms(condition)]
         values = [value for atom in every for value in values_of(atom)]
         measured = {name: self._file.counters[name] for name, counter in self._counters.items() if counter.is_measure}
@@ -110,7 +112,15 @@ class _Parser:
             stages=self._stages,
             tags=tuple(self._tags.values()),
             judge=judge_all(stages, judged, self._others),
-            next_day=next_day(guarded, replace(self._others, tag_next=_never_tag, stage_next=_never)),
+            judge_visitor=judge_all(
+                [(name, condition and of_visitors(condition)) for name, condition in stages],
+                [_of_visitors(one) for one in judged],
+                self._others,
+            ),
+            next_day=next_day(guarded, own),
+            next_day_visitor=next_day(
+                [(left, tag) for one, tag in guarded if not isinstance(left := of_visitors(one), bool)], own
+            ),
             watched=frozenset(
                 [event for counter in self._counters.values() if not counter.is_measure for event in counter.events]
                 + [event for value in values if isinstance(value, Since) for event in value.events]
@@ -294,6 +304,13 @@ def holds_on(definition: Definition, facts: Facts, t: int, was_held: bool) -> bo
     if definition.holds(facts, t):
         return True
     return was_held and definition.ends is not None and not definition.ends(facts, t)
+
+
+def _of_visitors(tag: Judged) -> Judged:
+    ends = tag.ends if tag.ends is None or isinstance(tag.ends, bool) else of_visitors(tag.ends)
+    return replace(
+        tag, condition=tag.condition if isinstance(tag.condition, bool) else of_visitors(tag.condition), ends=ends
+    )
 
 
 def _never(facts: Facts, t: int) -> int:

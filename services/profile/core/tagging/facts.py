@@ -52,9 +52,14 @@ class Facts:
         return Facts(seen, self.rfm, self._thresholds, self._config)
 
     @property
-    def is_buyer(self) -> bool:
-        """Whether scores are known."""
-        return self._thresholds is not None and self._seen.purchase_day is not None
+    def is_visitor(self) -> bool:
+        """Whether there is neither a purchase nor a refund."""
+        return self._seen.purchase_day is None and not any(part.money for part in self._seen.parts)
+
+    @property
+    def may_rise(self) -> bool:
+        """Whether spend may rise although nothing happens: when a refund that names no order leaves the window."""
+        return any(part.money for part in self._seen.parts)
 
     def missing_measures(self) -> bool:
         """Whether some part has not been counted from its beginning by the measures of the catalogue."""
