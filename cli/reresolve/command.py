@@ -48,7 +48,7 @@ def replay(
     with answering():
         settings = load_settings(IdentitySettings)
         file, wanted = policy or settings.policy, load_policy(policy or settings.policy)
-        if is_applied and wanted != load_policy(settings.policy):
+        if is_applied and wanted.version != load_policy(settings.policy).version:
             give_up(
                 f"--apply: {file} is not in force: put it in place of {settings.policy}, restart identity, try again"
             )
@@ -57,7 +57,8 @@ def replay(
         (total,) = store.query_rows(_TOTAL)
         outcome, then = _again(settings, store, wanted, scratch_url, int(total["n"]))
         found = compare(now, then)
-        report = show.Report(file, outcome, found, *_refusals(store, outcome), int(total["unordered"]))
+        shown = f"{file} ({wanted.version})"
+        report = show.Report(shown, outcome, found, *_refusals(store, outcome), int(total["unordered"]))
         names = names_of(store, report.example_nodes(), settings.identifier_key_bytes())
         told = show.as_json(report, names)
         if not as_json:
@@ -65,7 +66,7 @@ def replay(
         if is_applied and not found.is_nothing():
             if not yes:
                 typer.confirm("Part and join them so?", abort=True)
-            done = _apply(settings, store, wanted, (now, then, found), file)
+            done = _apply(settings, store, wanted, (now, then, found), shown)
             told["applied"] = show.applied(done, names_of(store, _missed(done), settings.identifier_key_bytes()))
             if not as_json:
                 _print(show.applied_lines(told["applied"]))
@@ -94,7 +95,7 @@ def _refusals(store: Clickhouse, outcome: Outcome) -> tuple[list[Refusal], list[
 
 
 def _apply(
-    settings: IdentitySettings, store: Clickhouse, policy: Policy, answers: tuple[Homes, Homes, Difference], file: str
+    settings: IdentitySettings, store: Clickhouse, policy: Policy, answers: tuple[Homes, Homes, Difference], shown: str
 ) -> Applied:
     client = sync_client(settings.redis_url)
 
@@ -111,7 +112,7 @@ def _apply(
     with _progress() as progress:
         task = progress.add_task("apply", total=len(cut) + len(made))
         return apply(
-            cut, made, known, lambda asked: correct_all(settings, asked), f"policy {file}", f"{time.time_ns()}",
+            cut, made, known, lambda asked: correct_all(settings, asked), f"policy {shown}", f"{time.time_ns()}",
             lambda count: progress.advance(task, count),
         )  # fmt: skip
 
