@@ -59,19 +59,22 @@ class Sides:
         return Side(known, standard)
 
     def _named(self, customer_id: str) -> str:
-        """The strongest identifier that the customer has now."""
+        """The strongest identifier that the customer has now; one that joins nobody only when there is no other."""
         rows = self._store.query_rows(NODES, {"id": customer_id})
         if not rows:
             raise UndecidableError(f"there is no customer {customer_id} (any more)")
         nodes = set(rows[0]["nodes"])
         found = self._store.query_rows(IDENTIFIERS, {"nodes": sorted(nodes)})
-        plain = [str(row["identifier"]) for row in found if node_of(row["identifier"], self._key) in nodes]
-        kinds = list(self._policy.kinds)
-        strongest = sorted(plain, key=lambda one: (kinds.index(one.partition(":")[0]), one))
+        usable = [one for row in found if not self._policy.is_blocked(*(one := str(row["identifier"])).split(":", 1))]
+        strongest = sorted((one for one in usable if node_of(one, self._key) in nodes), key=self._strength)
         for identifier, known in zip(strongest, self._look_up(strongest), strict=True):
             if known == customer_id:
                 return identifier
         raise UndecidableError(f"no event names customer {customer_id}: give an identifier of theirs, KIND:VALUE")
+
+    def _strength(self, identifier: str) -> tuple[bool, int, str]:
+        kind = self._policy.kinds[identifier.partition(":")[0]]
+        return not kind.may_merge, kind.rank, identifier
 
 
 def answer(author: str, why: str, score: float, reasons: Iterable[Reason]) -> dict[str, object]:

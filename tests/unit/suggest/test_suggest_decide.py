@@ -14,7 +14,15 @@ from services.chassis.ids import node_of
 from services.identity.core.policy import Kind, Policy
 
 KEY = b"a key of sixteen"
-POLICY = Policy({name: Kind(name, code) for code, name in enumerate(("user_id", "phone", "anonymous_id"), 1)})
+POLICY = Policy(
+    {
+        "card": Kind("card", 9, rank=0, may_merge=False),
+        "user_id": Kind("user_id", 1, rank=1),
+        "phone": Kind("phone", 4, rank=2),
+        "anonymous_id": Kind("anonymous_id", 8, rank=3),
+    },
+    blocked=frozenset({"null"}),
+)
 ANNA, PETER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
 
@@ -39,6 +47,19 @@ def test_a_customer_is_named_by_the_strongest_identifier_that_is_theirs_now() ->
     plain = ["anonymous_id:a1", "phone:+8613800010001", "user_id:of-somebody-else"]
     known = dict.fromkeys(plain, ANNA)
     assert sides(plain, plain[:2], known).find(ANNA) == Side(ANNA, "phone:+8613800010001")
+
+
+def test_an_identifier_that_joins_nobody_names_a_customer_only_when_there_is_no_other() -> None:
+    plain = ["card:7", "anonymous_id:a1"]
+    known = dict.fromkeys(plain, ANNA)
+    assert sides(plain, plain, known).find(ANNA) == Side(ANNA, "anonymous_id:a1")
+    assert sides(plain, plain[:1], known).find(ANNA) == Side(ANNA, "card:7")
+
+
+def test_a_value_that_is_blocked_now_or_of_a_kind_that_is_gone_names_nobody() -> None:
+    plain = ["user_id:null", "badge:3", "anonymous_id:a1"]
+    found = sides(plain, plain, dict.fromkeys(plain, ANNA)).find(ANNA)
+    assert found == Side(ANNA, "anonymous_id:a1")
 
 
 def test_an_identifier_that_has_moved_on_since_names_nobody() -> None:
