@@ -104,6 +104,7 @@ class Part(msgspec.Struct, array_like=True):
     money         currency → what refunds without an order take away, per day
     counters      event name → count per day; names beyond the limit share the name "" (see fold)
     writes        trait fields grouped by the event that won them, ascending by (ms, event id, source)
+    once          the same of fields that only count where nobody has set them, the earliest wins
     identifiers   masked identifiers seen with this node, sorted
     measures      counter that looks into properties → sum per day (see tagging.measures)
     months        interactions per calendar month (tagging.months.month_of), the last MONTHS of them
@@ -128,6 +129,7 @@ class Part(msgspec.Struct, array_like=True):
     measures: dict[str, Ring] = {}
     measured: str = ""
     months: Ring = msgspec.field(default_factory=Ring)
+    once: list[Write] = []
 
 
 class TagState(msgspec.Struct, array_like=True, frozen=True):

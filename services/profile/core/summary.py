@@ -132,14 +132,20 @@ def _bounded(fields: dict[str, Json]) -> dict[str, Json]:
 
 
 def traits_of(parts: tuple[Part, ...]) -> dict[str, Json]:
-    """Current traits: per field the last writer by (event time, event id, source) over all parts; null hides it."""
+    """Current traits: per field the last writer by (event time, event id, source) over all parts; null hides it.
+
+    Below them what was to be set once: per field the first writer.
+    """
     if len(parts) == 1:
         writes = parts[0].writes
     else:
         writes = [write for part in parts for write in part.writes]
         writes.sort(key=lambda write: (write.ms, write.event_id, write.source))
     merged: dict[str, Json] = {}
-    for write in writes:
+    once = [write for part in parts for write in part.once]
+    if once:
+        once.sort(key=lambda write: (write.ms, write.event_id, write.source), reverse=True)
+    for write in (*once, *writes):
         merged.update(write.fields)
     if None in merged.values():
         return {name: value for name, value in merged.items() if value is not None}

@@ -47,7 +47,18 @@ MONEY = [
     for amount_minor in (0, 700, 4_321)
     for currency in ("CNY", "CNY", "USD", "EUR")
 ]
-TRAITS = [{}, {}, {"a": 1}, {"a": 2, "b": 1}, {"b": None}, {"c": 3, "d": "x"}, {"a": 3, "c": None, "d": "y"}]
+TRAITS = [
+    {"$set_once": {"a": 9, "e": 1}},
+    {"$set_once": {"e": 2, "b": 8}},
+    {"$unset": ["a", "d"], "d": 1},
+    {},
+    {},
+    {"a": 1},
+    {"a": 2, "b": 1},
+    {"b": None},
+    {"c": 3, "d": "x"},
+    {"a": 3, "c": None, "d": "y"},
+]
 IDENTIFIERS = [(), (), ("user_id:a",), ("phone:b",), ("email:c", "user_id:a")]
 # No deadline: on a busy machine the first example of a run is slow, which says nothing about the code.
 CALM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

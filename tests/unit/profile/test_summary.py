@@ -87,3 +87,26 @@ def test_traits_of_the_same_moment_are_won_by_the_greater_event_id():
     low, high = stated(1, {"x": "low"}, event_id="a"), stated(1, {"x": "high"}, event_id="b")
     assert traits_of((part_of(low, high),)) == traits_of((part_of(high, low),)) == {"x": "high"}
     assert traits_of((part_of(high), part_of(low))) == {"x": "high"}
+
+
+def test_set_once_fills_only_what_nobody_has_set_and_the_earliest_counts():
+    events = [
+        stated(9, {"$set_once": {"channel": "poster", "city": "once"}}),
+        stated(5, {"$set_once": {"channel": "search", "first_page": "/tea"}}),
+        stated(7, {"city": "stated"}),
+    ]
+    for order in (events, events[::-1], [events[1], events[2], events[0]]):
+        assert traits_of((part_of(*order),)) == {"channel": "poster", "city": "stated", "first_page": "/tea"}
+    parts = tuple(part_of(one) for one in events)
+    assert traits_of(parts) == {"channel": "poster", "city": "stated", "first_page": "/tea"}
+
+
+def test_unset_hides_a_field_until_it_is_set_again_and_set_once_does_not_bring_it_back():
+    events = [
+        stated(9, {"city": "x", "name": "Li"}),
+        stated(5, {"$unset": ["city"]}),
+        stated(3, {"$set_once": {"city": "z"}}),
+    ]
+    assert traits_of((part_of(*events),)) == {"name": "Li"}
+    assert traits_of((part_of(*events, stated(1, {"city": "y"})),)) == {"name": "Li", "city": "y"}
+    assert traits_of((part_of(stated(9, {"city": "x"}), stated(8, {"$unset": "city"})),)) == {}
