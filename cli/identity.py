@@ -6,16 +6,18 @@ from uuid import UUID
 
 import typer
 
-from cli.browse import answering, console, give_up
+from cli.browse import answering, console, give_up, iso
 from cli.corrections import correct, os_user
 from cli.history.command import history
 from cli.identifiers import UnusableIdentifierError, standard_identifier
 from cli.reresolve.command import replay
 from cli.resolve import LookUp, open_look_up
 from cli.suggest.command import app as suggest
+from services.chassis.redis.client import sync_client
 from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy
 from services.identity.core.links import CUSTOMER
+from services.identity.policies import versions
 from services.identity.settings import IdentitySettings
 
 app = typer.Typer(no_args_is_help=True, help="Corrections of who is whom.")
@@ -69,6 +71,17 @@ def erase(identifier: Given, reason: Reason = "", author: Author = "", yes: Yes 
     """
     question = f"Erase the customer who has {identifier}? This cannot be undone."
     _request("erase", [identifier], question, _signed({}, author, reason), yes)
+
+
+@app.command()
+def policies() -> None:
+    """Which identity policy held since when; a change counts from then on only."""
+    with answering():
+        found = versions(sync_client(load_settings(IdentitySettings).redis_url))
+        for one in found:
+            console.print(f"{one.number}  {iso(one.since_ms)}  {one.version}", markup=False)
+        if not found:
+            console.print("no policy yet: identity has not claimed a partition")
 
 
 @app.command()
