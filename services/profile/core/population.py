@@ -75,10 +75,11 @@ def is_still_right(published: Thresholds, exact: Thresholds, population: Populat
     """True when new thresholds would say nearly the same of everybody, so that the published ones stay in use.
 
     Of 200 buyers and more: each cut has at most 1 in 200 on another side than the exact one; the top composite is
-    reached by at most 10.5 %, and by more than 9.5 % if it were one less. Of fewer buyers: no cut differs at all.
+    reached by at most 10.5 %, and by more than 9.5 % if it were one less; percentile k of R+F+M is one of somebody
+    between k - 0.5 % and k + 0.5 %. Of fewer buyers: no cut differs at all.
     """
     buyers = len(population.rows)
-    if len(published.spend_percentiles) != len(exact.spend_percentiles):
+    if len(published.spend_percentiles) != 99 or len(published.composite_percentiles) != 99:
         return False  # of a release without them
     if buyers < _TOLERATED:
         return _cuts(published) == _cuts(exact) and published.composite_top == exact.composite_top
@@ -92,7 +93,7 @@ def is_still_right(published: Thresholds, exact: Thresholds, population: Populat
         and len(published.first_order_percentiles) == len(exact.first_order_percentiles)
         and _moved(first_orders, published.first_order_percentiles, exact.first_order_percentiles, bisect_right)
         <= max(1, len(first_orders) // _TOLERATED)
-        and _is_top_right(published, population, tolerated)
+        and _is_composite_right(published, population, tolerated)
     )
 
 
@@ -112,12 +113,20 @@ def _moved(
     return max([abs(side(values, a) - side(values, b)) for a, b in zip(one, other, strict=True)], default=0)
 
 
-def _is_top_right(published: Thresholds, population: Population, tolerated: int) -> bool:
+def _is_composite_right(published: Thresholds, population: Population, tolerated: int) -> bool:
+    """R+F+M by the published cuts, which is what its percentiles and its top are compared with."""
     reached = _reached(population, published.recency_days, published.frequency, published.monetary_minor)
     top, buyers = published.composite_top, len(population.rows)
-    is_low_enough = top == TOP_COMPOSITE or 10 * reached[top] <= buyers + 10 * tolerated
-    is_high_enough = top == 3 or 10 * reached[top - 1] > buyers - 10 * tolerated
-    return is_low_enough and is_high_enough
+    if top != TOP_COMPOSITE and 10 * reached[top] > buyers + 10 * tolerated:
+        return False
+    if top != 3 and 10 * reached[top - 1] <= buyers - 10 * tolerated:
+        return False
+    reached.append(0)
+    for k, cut in enumerate(published.composite_percentiles, 1):
+        less, at_most = buyers - reached[cut], buyers - reached[cut + 1]
+        if 100 * (at_most + tolerated) < k * buyers or 100 * (less - tolerated) >= k * buyers:
+            return False
+    return True
 
 
 def _reached(
@@ -135,7 +144,7 @@ def _reached(
 def _cuts(thresholds: Thresholds) -> tuple[tuple[int, ...], ...]:
     return (
         thresholds.recency_days, thresholds.frequency, thresholds.monetary_minor, thresholds.spend_percentiles,
-        thresholds.first_order_percentiles,
+        thresholds.first_order_percentiles, thresholds.composite_percentiles,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Cuts of a population: what percentiles mean, when new cuts are published, how far a sample may be off."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from random import Random
 
 import msgspec
@@ -76,6 +76,15 @@ def test_thresholds_of_a_release_without_percentiles_stay_readable_and_are_repla
     assert is_right_for(cuts, rows)
 
 
+def test_percentiles_of_the_composite_are_watched_like_the_others():
+    rows = some(2_000)
+    cuts = published_for(rows)
+    shifted = [cut + 1 if cut < 15 else cut for cut in cuts.composite_percentiles]
+    assert is_right_for(cuts, rows)
+    assert not is_right_for(msgspec.structs.replace(cuts, composite_percentiles=()), rows)
+    assert not is_right_for(msgspec.structs.replace(cuts, composite_percentiles=tuple(shifted)), rows)
+
+
 def test_in_a_small_population_any_other_cut_is_published():
     rows = some(150)
     assert not is_right_for(published_for(rows), [*rows, (0, 9, 10_000_000)])
@@ -114,6 +123,10 @@ def test_published_scores_differ_for_at_most_one_in_two_hundred_at_each_cut():
                 assert sum((row[2] > one) != (row[2] > other) for row in rows) <= 20
         for one, other in zip(cuts.recency_days, exact.recency_days, strict=True):
             assert sum((row[0] >= one) != (row[0] >= other) for row in rows) <= 20
+        composites = sorted(composite_of(row, cuts) for row in rows)
+        for k, cut in enumerate(cuts.composite_percentiles, 1):
+            assert bisect_right(composites, cut) >= 40 * k - 20
+            assert bisect_left(composites, cut) < 40 * k + 20
         shares = [composite_of(row, cuts) >= cuts.composite_top for row in rows]
         assert sum(shares) <= 4_000 * 0.105
     assert kept > replaced > 0
