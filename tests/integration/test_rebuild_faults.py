@@ -32,9 +32,12 @@ def test_who_waits_for_a_hand_over_waits_again_with_what_is_held_and_is_let_go(l
     lab.work()
     lab.stop()
     lab.start(profile=[0, 2])
-    for part in (10, 11):
+    for part in range(10, 20):
         lab.story(part, 200)
         lab.work("identity")
+        lab.work("profile", "rules")
+        if held_behind_a_wait(lab):
+            break
     lab.work()
     assert waiting(lab) > 0
     assert held_behind_a_wait(lab) > 0
