@@ -8,7 +8,7 @@ from services.profile.core.tagging.definitions import holds_on
 from services.profile.core.tagging.facts import Facts
 
 # Days on which a condition may change, looked at one after the other. A condition of many sums needs a few.
-_MOST_DAYS = 24
+MOST_DAYS = 24
 
 
 def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
@@ -38,7 +38,7 @@ def untils_ms(facts: Facts, conclusion: Conclusion, config: ProfileConfig) -> di
 
 def _until_ms(definition: Definition, facts: Facts, config: ProfileConfig) -> int:
     day = facts.today
-    for _ in range(_MOST_DAYS):
+    for _ in range(MOST_DAYS):
         day = definition.next_day(facts, day)
         if day >= NEVER:
             return 0

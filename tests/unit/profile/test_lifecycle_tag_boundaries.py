@@ -78,6 +78,15 @@ def test_growing_needs_the_interaction_after_the_purchase_to_the_millisecond():
     assert "growing" not in tags_of(first, event("Message Sent", occurred_at=1_000_001))
 
 
+def test_an_order_that_is_told_again_is_no_second_interaction():
+    """The order counts as told last, and that event is no interaction after itself."""
+    told = [purchase(5, occurred_at=1_000_000 + i, place=f"1.0.{i}", order_id="A") for i in range(2)]
+    assert "growing" not in tags_of(*told)
+    cancelled_one = [purchase(occurred_at=999_000, order_id="B"), cancelled("B", occurred_at=999_500)]
+    assert "growing" not in tags_of(*told, *cancelled_one)
+    assert "growing" in tags_of(*told, event(occurred_at=1_000_002))
+
+
 @pytest.mark.parametrize(("purchase_days", "activity_days", "is_tag"), [
     ((179, 0), 89, True), ((180, 0), 89, False), ((179, 0), 90, False), ((0,), 0, False), ((0, 0), 0, True),
 ])  # fmt: skip

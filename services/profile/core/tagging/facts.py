@@ -83,9 +83,11 @@ class Facts:
         return found
 
     def _first_place(self) -> str:
-        """The first purchase's place, unless a cancelled one was the first."""
-        clock = self._seen.clocks.first_purchase
-        return clock[1] if clock is not None and clock[0] == self._seen.first_purchase_ms else ""
+        """The first purchase's place; "" when the first event was of a cancelled order, or of one told again later."""
+        seen, clock = self._seen, self._seen.clocks.first_purchase
+        if clock is not None and clock[0] == seen.first_purchase_ms:
+            return clock[1]
+        return seen.purchase_place if seen.first_purchase_ms == seen.purchase_ms else ""
 
     def books(self) -> list[Settled]:
         """What the orders of the parts come to."""
@@ -129,7 +131,10 @@ class Facts:
     def after(self, later: str, earlier: str) -> bool:
         """Whether a moment came later than another; false when one of them never was."""
         first, second = self.clock(later), self.clock(earlier)
-        return first is not None and second is not None and first > second
+        if first is None or second is None:
+            return False
+        # Of an event whose place is not known, nothing of the same ms comes later: it may be that event itself.
+        return first > second and (first[0] > second[0] or second[1] != "")
 
     def sum(self, name: str, days: int, t: int) -> float:
         """The sum over the `days` days that end with `t`; days 0: over all time. Spend is in major units."""
