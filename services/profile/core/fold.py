@@ -68,7 +68,7 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
         _fold_meaning(part, event, kind, clock, day if in_ring else None, config)
     if event.traits:
         write_traits(part, event)
-    if event.properties and name in catalogue.measures and part.measured == catalogue.measures_version:
+    if name in catalogue.measures and part.measured == catalogue.measures_version:
         _fold_measures(part, event, day, in_ring, config)
     for text in event.identifiers:
         if text not in part.identifiers:
@@ -125,7 +125,8 @@ def _count_month(part: Part, day: int) -> None:
 
 def _fold_measures(part: Part, event: Event, day: int, in_ring: bool, config: ProfileConfig) -> None:
     """What operators count of an event's properties. Unreadable properties count nothing, as in ClickHouse's JSON."""
-    raw = event.properties
+    # An event without properties is one without a coupon, too.
+    raw = event.properties or b"{}"
     measures = [measure for measure in config.catalogue.measures[event.name] if measure.may_add(raw)]
     if not measures:
         return

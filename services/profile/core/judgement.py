@@ -60,7 +60,7 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
         return False
     if any(measure.may_add(event.properties) for measure in catalogue.measures.get(name, ())):
         return False
-    if event.traits and not catalogue.traits.isdisjoint(event.traits):
+    if event.traits and catalogue.traits and _may_change(event, catalogue.traits):
         return False
     day = config.calendar.day(at)
     if day > part.newest_day or at <= seen.first_ms:
@@ -86,6 +86,11 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
         seen.last_ms = at
     judged.is_old = True
     return True
+
+
+def _may_change(event: Event, traits: frozenset[str]) -> bool:
+    """Whether the event says something of these traits, also by $set_once or $unset."""
+    return not traits.isdisjoint(event.traits) or any(name.startswith("$") for name in event.traits)
 
 
 def _room(facts: Facts, config: ProfileConfig) -> int:

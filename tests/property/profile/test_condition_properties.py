@@ -72,6 +72,8 @@ def customers(draw):
             one,
             occurred_at=one.occurred_at + number,
             properties=draw(st.sampled_from(PROPERTIES)),
+            # What becomes of $set_once and $unset is tested with traits.
+            traits={name: value for name, value in one.traits.items() if not name.startswith("$")},
         )
         for number, one in enumerate(events)
     ]

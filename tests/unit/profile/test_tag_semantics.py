@@ -122,6 +122,8 @@ def test_an_event_with_a_trait_that_a_condition_looks_at_does_not_go_on():
         assert not judged_then(condition, [FIRST], city)
     assert not judged_then("r > 1", [FIRST], city, ends='has_trait("city")')
     assert judged_then('has_trait("town")', [FIRST], city)
+    for traits in ({"$set_once": {"city": "Beijing"}}, {"$unset": ["city"]}):
+        assert not judged_then('has_trait("city")', [FIRST], event(occurred_at=at(0, 2_000), traits=traits))
 
 
 @pytest.mark.parametrize(("condition", "goes_on"), [
