@@ -18,8 +18,9 @@ from cli.replay.bind import bind_mapping
 from cli.replay.files import CSV, CsvFile, FileRefused, JsonLinesFile, fingerprint, format_of
 from cli.replay.journal import Journal, JournalFile
 from cli.replay.mapping import parse_mapping
-from cli.replay.run import Pace, Replay
-from cli.replay.sender import TIMEOUT_S, Sender
+from cli.replay.order import assert_in_order
+from cli.replay.run import IN_FLIGHT_BATCHES, Pace, Replay
+from cli.replay.sender import IMPORT, TIMEOUT_S, Sender
 from cli.replay.spec import MappingRefused, MappingSpec
 from cli.replay.tally import Tally, total
 from cli.replay.trial import try_out
@@ -31,6 +32,9 @@ from services.chassis.run import Stop, run
 from services.chassis.settings import SettingsError, load_settings
 
 FIRST_MESSAGES = 3
+WALL, EVENT = "wall", "event"
+# Where history goes whose times are the customers' clock (services/ingest/endpoints.py).
+LIVED = "/v1/import/lived"
 console = Console(highlight=False)
 if not console.is_terminal:
     console.width = 120  # a file or a pipe has no width of its own; 80 would fold the reasons
@@ -44,6 +48,9 @@ def replay(
         Path | None, typer.Option(help="how lines become messages; JSON lines without one are messages already")
     ] = None,
     rate: Annotated[float, typer.Option(min=0, help="lines per second at most; 0: as fast as ingest takes them")] = 0,
+    clock: Annotated[
+        str, typer.Option(help="event: new customers live through the history, tags and stages begin and end when due")
+    ] = WALL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="map and check everything, send nothing")] = False,
     again: Annotated[bool, typer.Option("--again", help="from the beginning, although it was begun or done")] = False,
     url: Annotated[str, typer.Option(help="base URL of ingest; by default TOUCHSTREAM_CLI_URL, else local")] = "",
@@ -57,8 +64,13 @@ def replay(
     """
     if format_ not in ("", "csv", "jsonl"):
         raise typer.BadParameter("csv or jsonl", param_hint="--format")
+    if clock not in (WALL, EVENT):
+        raise typer.BadParameter("wall or event", param_hint="--clock")
     with _explaining():
         opened = _Opened(file, format_, mapping)
+        if clock == EVENT:
+            assert_in_order(opened.batches(0))
+            opened = _Opened(file, format_, mapping)
         if dry_run:
             raise typer.Exit(_try_out(opened, as_json))
         settings = load_settings(CliSettings)
@@ -72,7 +84,7 @@ def replay(
             if journal.finished_at:
                 complaints.print(f"this file was replayed to {url} before; --again sends it once more. Its report:")
             else:
-                _send(opened, kept, journal, url, write_key, rate)
+                _send(opened, kept, journal, url, write_key, rate, clock == EVENT)
         if as_json:
             print(json.dumps(report.as_json(journal), ensure_ascii=False))
         else:
@@ -105,14 +117,16 @@ class _Opened:
         return make_batches(self.data.records(), self.message_of, done_records, most)
 
 
-def _send(opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_key: str, rate: float) -> None:
+def _send(
+    opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_key: str, rate: float, is_lived: bool
+) -> None:
     if journal.tally.records:
         complaints.print(f"going on after {journal.tally.records:,} lines that have their verdict")
     failed: list[Exception] = []
 
     def main(stop: Stop) -> None:
         try:
-            asyncio.run(_replay(opened, kept, journal, url, write_key, rate, stop))
+            asyncio.run(_replay(opened, kept, journal, url, write_key, rate, is_lived, stop))
         except (Fatal, FileRefused) as error:
             failed.append(error)
 
@@ -122,14 +136,16 @@ def _send(opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_
 
 
 async def _replay(
-    opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_key: str, rate: float, stop: Stop
-) -> None:
+    opened: _Opened, kept: JournalFile, journal: Journal, url: str, write_key: str, rate: float, is_lived: bool,
+    stop: Stop,
+) -> None:  # fmt: skip
     async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=uses_proxies(url)) as client:
-        sender = Sender(client, url, write_key, stop)
+        sender = Sender(client, url, write_key, stop, LIVED if is_lived else IMPORT)
         with report.Display(complaints, opened.data.size_bytes, journal) as display:
             replay_ = Replay(
                 sender, journal, kept, Pace(rate), stop,
                 show=lambda: display.show(opened.data.position_bytes(), sender.trouble),
+                in_flight=1 if is_lived else IN_FLIGHT_BATCHES,
             )  # fmt: skip
             # One batch a second at least, or a slow pace would come in bursts.
             most = max(1, min(BATCH_LINES, int(rate) or BATCH_LINES))

@@ -39,11 +39,12 @@ class Replay:
     """One run over one file."""
 
     def __init__(
-        self, sender: Sender, journal: Journal, file: JournalFile, pace: Pace, stop: Event, show: Callable[[], None]
-    ) -> None:
-        """`show` is called after every batch and must be cheap."""
+        self, sender: Sender, journal: Journal, file: JournalFile, pace: Pace, stop: Event, show: Callable[[], None],
+        in_flight: int = IN_FLIGHT_BATCHES,
+    ) -> None:  # fmt: skip
+        """`show` is called after every batch and must be cheap; in_flight 1: in the order of the file."""
         self._sender, self._journal, self._file = sender, journal, file
-        self._pace, self._stop, self._show = pace, stop, show
+        self._pace, self._stop, self._show, self._in_flight = pace, stop, show, in_flight
         self._under_way: deque[tuple[Batch, asyncio.Task[Verdicts]]] = deque()
         self._began_s = time.monotonic() - journal.elapsed_s
 
@@ -58,7 +59,7 @@ class Replay:
                 if self._stop.is_set():
                     break
                 self._under_way.append((batch, asyncio.create_task(self._sender.send(batch))))
-                while self._under_way and (len(self._under_way) >= IN_FLIGHT_BATCHES or self._under_way[0][1].done()):
+                while self._under_way and (len(self._under_way) >= self._in_flight or self._under_way[0][1].done()):
                     await self._settle()
                 await asyncio.sleep(0)
             while self._under_way:

@@ -19,6 +19,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 # Longer than a restart of everything takes. What is not acknowledged by then is sent by the next run.
 PATIENCE_S = 300.0
 RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+IMPORT = "/v1/import"
 CONTENT_TYPE = "application/x-ndjson"
 
 
@@ -52,9 +53,9 @@ class _Answer(msgspec.Struct):
 class Sender:
     """One destination. Safe to use for several batches at once on one event loop."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, write_key: str, stop: Event) -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, write_key: str, stop: Event, path: str = IMPORT) -> None:
         self._client = client
-        self._url = f"{url.rstrip('/')}/v1/import"
+        self._url = f"{url.rstrip('/')}{path}"
         self._auth = httpx.BasicAuth(write_key, "")
         self._stop = stop
         self._answered_s = time.monotonic()

@@ -14,13 +14,17 @@ class Limit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A POST path. `type` is what every message sent there is; empty: each message says it itself."""
+    """A POST path. `type` is what every message sent there is; empty: each message says it itself.
+
+    has_clock: an import whose times are the clock of its customers, see cli/replay/README.md.
+    """
 
     path: str
     aliases: tuple[str, ...]
     type: str
     limit: Limit
     summary: str
+    has_clock: bool = False
 
 
 # The one-letter paths are those of Segment's browser SDK, /beacon is RudderStack's way to send while a page closes.
@@ -34,6 +38,14 @@ ENDPOINTS = (
     Endpoint("/v1/batch", ("/v1/b", "/beacon/v1/batch"), "", Limit.BATCH, "Many messages at once, each with its type"),
     Endpoint(
         "/v1/import", (), "", Limit.IMPORT, "History: a batch, a JSON array or JSON lines; old times are accepted"
+    ),
+    Endpoint(
+        "/v1/import/lived",
+        (),
+        "",
+        Limit.IMPORT,
+        "History in the order of its times: new customers live through it, what falls due in between included",
+        True,
     ),
 )
 

@@ -128,7 +128,9 @@ class Collector:
     ) -> tuple[list[Verdict], list[Outgoing]]:
         """A verdict and a record for each event."""
         is_import = call.endpoint.limit is Limit.IMPORT
-        arrival = Arrival(source, received_at, call.endpoint.type, is_import, body.sent_at, body.context)
+        arrival = Arrival(
+            source, received_at, call.endpoint.type, is_import, body.sent_at, body.context, call.endpoint.has_clock
+        )
         limit, encoder = self._settings.max_event_bytes, self._encoder
         verdicts: list[Verdict] = []
         messages: list[Outgoing] = []

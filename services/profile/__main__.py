@@ -41,7 +41,7 @@ def main(stop: Stop) -> None:
     def open_worker(claim: Claim) -> Worker:
         handler = ProfileHandler(
             claim.slot, ledger, claim.waits, config, settings.partitions, thresholds.current, settings.cache_customers,
-            registry,
+            registry, settings.import_quiet_s * 1000,
         )  # fmt: skip
         return LedgerWorker(claim, ledger, handler, Sweep(claim.slot, ledger, thresholds.current, handler.refolds).some)
 

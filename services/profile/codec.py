@@ -61,20 +61,20 @@ class ProfileWriter:
 
     def change(self, fact: Fact, cause: str, now_ms: int) -> Output:
         """One record of profile.changes. The header `when` lets rules pass over what no rule names, undecoded."""
-        record, changes = fact.record or _TIME, fact.changes
+        record, changes, due_ms = fact.record or _TIME, fact.changes, fact.due_ms or now_ms
         event, added = record.event or _NO_EVENT, changes.tags_added
-        is_import = fact.is_definition or bool(event.flags & FLAG_IMPORT)
+        is_import = fact.is_definition or bool(event.flags & FLAG_IMPORT) or fact.due_ms > 0
         value = self._change.encode(
             {
                 "customer_id": fact.customer_id,
                 "kind": fact.kind,
                 "cause": cause,
-                "event_id": event.event_id,
+                "event_id": event.event_id or fact.event_id,
                 "source": event.source,
                 "type": event.type,
                 "name": event.name,
                 "node": record.node,
-                "occurred_at": now_ms if event is _NO_EVENT else event.occurred_at,
+                "occurred_at": due_ms if event is _NO_EVENT else event.occurred_at,
                 "accepted_at": record.accepted_at,
                 "changed_at": now_ms,
                 "first": fact.is_first,

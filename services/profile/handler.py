@@ -47,8 +47,9 @@ class ProfileHandler:
     def __init__(
         self, slot: Slot, store: LedgerPort, waits: dict[str, str], config: ProfileConfig, partitions: int,
         thresholds: Callable[[], Thresholds | None], cache_customers: int,
-        registry: Registry | None = None,
+        registry: Registry | None = None, import_quiet_ms: int = 60_000,
     ) -> None:  # fmt: skip
+        """import_quiet_ms: how long no event of an import with its own clock comes before the import counts as over."""
         self.refolds: Asked = {}  # what a backfill has brought for customers who are looked at next
         self._slot, self._store, self._waits = slot, store, waits
         self._config, self._partitions, self._thresholds = config, partitions, thresholds
@@ -56,6 +57,7 @@ class ProfileHandler:
         known = registry if registry is not None else open_registry()
         self._registry, self._reader, self._writer = known, Reader(known), ProfileWriter(partitions, known)
         self._handovers = Handovers(store, self._reader, partitions)
+        self._import_quiet_ms, self._import_ms = import_quiet_ms, -1
         show_size(metrics.WAITING.labels(str(slot.partition)), self, lambda handler: len(handler._waits))
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
@@ -74,6 +76,7 @@ class ProfileHandler:
             return None
         self._load(list(dict.fromkeys([*owners, *ticks, *ready])))
         context = Context(now_ms, self._config, self._thresholds(), self._handovers.key, self._decode_held, handed_over)
+        context.is_import_over = self._is_import_over(now_ms)
         batch = Batch(context)
         if len(mine) < len(records):
             foreign = [record for record in records if not is_of_identity(record)]
@@ -87,7 +90,15 @@ class ProfileHandler:
                     self._drain(batch, name, self._state(batch, name))
         except (log.LogError, Poison) as error:  # a hand-over that cannot be read must never be skipped
             raise Fatal(f"touchpoints.resolved partition {self._slot.partition}: {error}") from error
+        if context.has_import:
+            self._import_ms = now_ms
         return self._decision(batch, now_ms)
+
+    def _is_import_over(self, now_ms: int) -> bool:
+        """Nobody knows what a former owner saw last: a new one waits as if it had been just now."""
+        if self._import_ms < 0:
+            self._import_ms = now_ms
+        return now_ms - self._import_ms >= self._import_quiet_ms
 
     def _tick(self, batch: Batch, ticks: list[str]) -> None:
         for name in ticks:
@@ -165,7 +176,7 @@ class ProfileHandler:
         outputs, judged, change = decision.outputs, batch.context.judged, self._writer.change
         for fact in batch.facts:
             record = fact.record
-            cause = record.place if record is not None else judged[fact.customer_id].seen.activity_place
+            cause = record.place if record is not None else fact.cause or judged[fact.customer_id].seen.activity_place
             outputs.append(change(fact, cause, now_ms))
         self._measure(batch, now_ms)
         for name, state in batch.states.items():
@@ -204,10 +215,15 @@ class ProfileHandler:
             state.rev += 1
             facts = looked_at.facts_now(state.conclusion)
             untils = untils_ms(facts, state.conclusion, self._config)
+            rfm = looked_at.rfm
+            if state.is_history:  # readers add the days since the snapshot was written
+                rfm = msgspec.structs.replace(rfm, recency_days=log.recency_now(looked_at, context))
             decision.outputs.append(
-                self._writer.snapshot(name, state, looked_at.seen, state.conclusion, looked_at.rfm, untils, now_ms)
+                self._writer.snapshot(name, state, looked_at.seen, state.conclusion, rfm, untils, now_ms)
             )
             self._set_due(decision, name, state, next_due_ms(facts, self._config))
+        if state.is_history:
+            self._set_due(decision, name, state, now_ms + self._import_quiet_ms)
         if not state.is_complete():
             self._set_due(decision, name, state, None)
         value = _encode(state)

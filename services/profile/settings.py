@@ -18,3 +18,6 @@ class ProfileSettings(SharedSettings):
     batch_max: int = Field(3_000, ge=1, le=10_000, description="records per round")
     cache_customers: int = Field(200_000, ge=0, description="customer states kept in memory (about 1 KB each)")
     thresholds_interval_s: int = Field(300, ge=1, description="how often RFM thresholds are computed from ClickHouse")
+    import_quiet_s: int = Field(
+        60, ge=1, description="an import with --clock event counts as over when this long no event of it has come"
+    )

@@ -141,7 +141,7 @@ def _show(report: Report, seconds: float) -> None:
         console.print(f"{count:>9,}  {field}", markup=False)
     people = len({one.customer_id for one in report.differences})
     verdict = "all equal" if report.is_equal else f"{people:,} customers differ"
-    aside = [f"{report.waiting:,} wait for a hand-over"] if report.waiting else []
+    aside = [f"{report.waiting:,} wait for a hand-over or the end of an import"] if report.waiting else []
     aside += [f"{report.unjudged:,} were on the move and are not judged"] if report.unjudged else []
     aside += [] if report.has_redis else ["Redis was not looked at"]
     console.print(

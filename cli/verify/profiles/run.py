@@ -49,7 +49,9 @@ class Sources:
 
 @dataclass(slots=True)
 class Report:
-    """`unjudged`: who was in between at every look; `waiting`: for a hand-over, and says nothing before it."""
+    """`unjudged`: who was in between at every look; `waiting`: for a hand-over or the end of an import with a
+    clock of its own, and not judged before it.
+    """
 
     customers: int = 0
     events: int = 0
@@ -162,7 +164,7 @@ class Comparison:
     def _compare(self, batch: Batch, row: Row, state: CustomerState | None, now_ms: int) -> Seen:
         name, is_beyond = row["customer_id"], batch.last_n > row["n"]
         stand = row["rev"], state.rev if state is not None else 0
-        if state is not None and not state.is_complete():
+        if state is not None and (state.is_history or not state.is_complete()):
             return Seen(name, (), stand, is_waiting=True)
         is_same = state is not None and state.rev == row["rev"]
         cuts = self._cuts_of(row["thresholds_version"])

@@ -10,6 +10,7 @@ from services.ingest.core.source import Source
 FLAG_IMPORT = 1
 FLAG_PUBLIC = 2
 FLAG_CLAMPED = 4
+FLAG_EVENT_CLOCK = 32
 FLAG_PHONE_VERIFIED = 8
 FLAG_EMAIL_VERIFIED = 16
 MAX_NAME_CHARS = 200
@@ -50,7 +51,10 @@ class Touchpoint(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How a message came: what all events of one request share. `type` is the endpoint's, empty for a batch."""
+    """How a message came: what all events of one request share. `type` is the endpoint's, empty for a batch.
+
+    has_clock: an import whose times are the customers' clock.
+    """
 
     source: Source
     received_at: int
@@ -58,6 +62,7 @@ class Arrival:
     is_import: bool = False
     sent_at: object = None
     context: object = None
+    has_clock: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):

@@ -3,7 +3,7 @@
 from datetime import UTC
 
 from services.ingest.core.envelope import Message
-from services.ingest.core.model import FLAG_CLAMPED, FLAG_IMPORT, Arrival
+from services.ingest.core.model import FLAG_CLAMPED, FLAG_EVENT_CLOCK, FLAG_IMPORT, Arrival
 from services.ingest.core.problems import Problem
 from services.ingest.core.times import correct_skew, is_plausible, parse_time
 
@@ -14,6 +14,8 @@ def moment_of(
     """(occurred_at, flags). Without a time it is the receipt; an import's times are taken as they stand."""
     received_at, source = arrival.received_at, arrival.source
     flags = FLAG_IMPORT if arrival.is_import else 0
+    if arrival.has_clock:
+        flags |= FLAG_EVENT_CLOCK
     field = "timestamp" if message.timestamp is not None else "originalTimestamp"
     given = message.timestamp if message.timestamp is not None else message.original_timestamp
     if given is None or given == "":

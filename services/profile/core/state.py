@@ -33,6 +33,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 FLAG_IMPORT = 1
 FLAG_PUBLIC_KEY = 2
 FLAG_TIME_CLAMPED = 4
+FLAG_EVENT_CLOCK = 32
 
 
 class Event(msgspec.Struct, gc=False):

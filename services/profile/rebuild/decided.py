@@ -20,6 +20,7 @@ class _Profile(msgspec.Struct, frozen=True):
     rfm: _Rfm = _Rfm()
 
 
+MOVED = "moved"
 _profile = msgspec.json.Decoder(_Profile)
 
 
@@ -55,6 +56,8 @@ class Decided:
         number, record = found
         value = self._codec.decode(record.value)
         kind, name = value["kind"], value["customer_id"]
+        if kind == "tick" and value["event_id"]:
+            kind = MOVED  # the clock of an import, by the event that follows
         rfm = _profile.decode(value["profile"]).rfm if value["profile"] else _Rfm()
         takes = lane.handler.give_key(value["from_id"], value["handoff_id"], name) if kind == "took" else ""
         gives = (

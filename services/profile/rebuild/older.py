@@ -24,7 +24,7 @@ PIECES = 64  # hand-overs that one record can bring about
 _Coming: TypeAlias = tuple[int, int, int, int, str | Record]
 _DECIDED = """
 SELECT toUnixTimestamp64Milli(changed_at), log_partition AS p, customer_id, kind, cause FROM {table}
-WHERE log_offset < arrayElement({{firsts:Array(UInt64)}}, p + 1)
+WHERE (kind != 'tick' OR event_id = '') AND log_offset < arrayElement({{firsts:Array(UInt64)}}, p + 1)
 """
 _VERSIONS = "SELECT version, toUnixTimestamp64Milli(computed_at) AS at FROM rfm_thresholds FINAL ORDER BY version"
 

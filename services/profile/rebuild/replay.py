@@ -20,7 +20,7 @@ from services.profile.codec import CHANGES, PROFILES
 from services.profile.core.config import ProfileConfig
 from services.profile.core.state import Thresholds
 from services.profile.handler import SERVICE
-from services.profile.rebuild.decided import Decided
+from services.profile.rebuild.decided import MOVED, Decided
 from services.profile.rebuild.input import TOPIC, Input
 from services.profile.rebuild.known import UNKNOWN, Known
 from services.profile.rebuild.lane import Change, Lane, Replaying
@@ -108,10 +108,11 @@ class Rebuild:
         run = lane.run
         if lane.run_version != UNKNOWN:
             lane.handler.in_force = self._thresholds(lane.run_version)
-        ticks = [change.customer_id for change in run if change.kind == "tick"]
+        # At the end of an import one look may bring about several changes.
+        ticks = list(dict.fromkeys(change.customer_id for change in run if change.kind == "tick"))
         records: list[Record] = []
         for change in run:
-            if change.kind != "tick":
+            if change.kind not in ("tick", MOVED):
                 records += self._input.behind(lane, change)
         strays, lane.strays = lane.strays, []
         outputs = self._apply(lane, strays + records, ticks, run[0].changed_at)

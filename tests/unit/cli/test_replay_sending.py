@@ -12,8 +12,9 @@ import pytest
 
 from cli.replay import sender as sender_module
 from cli.replay.batches import Batch, make_batches, pass_through
-from cli.replay.files import Record
+from cli.replay.files import FileRefused, Record
 from cli.replay.journal import Journal, JournalFile
+from cli.replay.order import assert_in_order
 from cli.replay.report import as_json, verdict
 from cli.replay.run import IN_FLIGHT_BATCHES, Pace, Replay
 from cli.replay.sender import Interrupted, Sender
@@ -263,3 +264,33 @@ async def test_a_page_with_status_200_is_no_verdict_about_the_lines() -> None:
     with pytest.raises(Fatal, match="please sign in"):
         await send(ingest, batch_of("ok", "ok"))
     assert len(ingest.bodies) == 1
+
+
+async def test_history_with_its_own_clock_goes_to_a_path_of_its_own() -> None:
+    asked: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return Ingest.judge(["good"])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        await Sender(client, "http://ingest", "local", Event(), "/v1/import/lived").send(Batch(0, 1, [b"{}"], [1]))
+    assert asked == ["/v1/import/lived"]
+
+
+@pytest.mark.parametrize(
+    ("times", "problem"),
+    [
+        (["2011-03-01T08:00:00Z", "2011-03-01T08:00:00Z", "2011-03-02"], ""),
+        (["2011-03-01T08:00:00Z", "2011-03-01T07:59:00Z"], "line 2 is 60 s earlier than line 1"),
+        (["2011-03-01T08:00:00Z", None], "line 2: --clock event needs a time"),
+    ],
+)
+def test_a_file_with_a_clock_of_its_own_is_in_order_or_refused(times: list[str | None], problem: str) -> None:
+    messages = [json.dumps({"timestamp": at} if at else {}).encode() for at in times]
+    batches = [Batch(0, len(messages), messages, list(range(1, len(messages) + 1)))]
+    if not problem:
+        assert_in_order(iter(batches))
+        return
+    with pytest.raises(FileRefused, match=problem):
+        assert_in_order(iter(batches))

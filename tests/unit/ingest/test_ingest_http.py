@@ -294,6 +294,12 @@ async def test_an_import_takes_lines_and_lists_only_what_it_refused(ingest: Inge
     assert {t["flags"] for t in ingest.publisher.touchpoints()} == {1}
 
 
+async def test_history_with_its_own_clock_has_a_path_of_its_own(ingest: Ingest) -> None:
+    line = json.dumps(message(messageId="m1", timestamp="2011-06-01"))
+    assert (await ingest.post("/v1/import/lived", content=line.encode())).status_code == 200
+    assert {t["flags"] for t in ingest.publisher.touchpoints()} == {1 + 32}
+
+
 async def test_events_without_id_get_different_ones_that_sort_by_time(ingest: Ingest) -> None:
     await ingest.post("/v1/batch", {"batch": [message(messageId=None)] * 3})
     first = {t["event_id"] for t in ingest.publisher.touchpoints()}

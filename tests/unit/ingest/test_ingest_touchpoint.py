@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from services.ingest.core.model import FLAG_CLAMPED, FLAG_IMPORT, FLAG_PUBLIC, Accepted, Arrival, Refused, Touchpoint
+from services.ingest.core.model import (
+    FLAG_CLAMPED,
+    FLAG_EVENT_CLOCK,
+    FLAG_IMPORT,
+    FLAG_PUBLIC,
+    Accepted,
+    Arrival,
+    Refused,
+    Touchpoint,
+)
 from services.ingest.core.problems import CODES, REFUSALS
 from services.ingest.core.source import FieldRules, Source
 from services.ingest.core.touchpoint import judge
@@ -234,6 +243,11 @@ def test_an_import_keeps_its_times_and_is_flagged() -> None:
     touchpoint = accept(track(timestamp="2011-06-01T08:00:00Z", sentAt="2026-11-22T03:00:00Z"), is_import=True)
     assert touchpoint.occurred_at == 1_306_915_200_000
     assert touchpoint.flags == FLAG_IMPORT
+
+
+def test_history_with_its_own_clock_says_so() -> None:
+    touchpoint = accept(track(timestamp="2011-06-01T08:00:00Z"), is_import=True, has_clock=True)
+    assert touchpoint.flags == FLAG_IMPORT | FLAG_EVENT_CLOCK
 
 
 @pytest.mark.parametrize("timestamp", ["1999-12-31T23:59:59Z", "2026-11-23T02:00:01Z", 1_000_000_000])
