@@ -1,0 +1,1 @@
+"""`touchstream quality`: what sources send, what they leave out, where they disagree; asked of ClickHouse."""
