@@ -77,8 +77,9 @@ MUTANTS: dict[str, Mutant] = {
     "no tombstones": Mutant(
         script(
             "resolve.lua",
-            "  set(tag .. ':i:' .. id, c)\n",
-            "  if c == '-' then dels[#dels + 1] = tag .. ':i:' .. id else set(tag .. ':i:' .. id, c) end\n",
+            "  sets[place + 1], sets[place + 2] = prefix .. id, c\n  place = place + 2\n",
+            "  if sub(c, 1, 1) == '-' then dels[#dels + 1] = prefix .. id else"
+            " sets[place + 1], sets[place + 2], place = prefix .. id, c, place + 2 end\n",
         ),
         ERASURES,
     ),
