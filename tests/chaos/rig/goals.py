@@ -57,8 +57,9 @@ NOT_LED = {
 }
 # Profile keeps a new version of its thresholds in ClickHouse once in a life.
 _ONCE = {("profile", "before_clickhouse_insert"), ("profile", "after_clickhouse_insert")}
-# The group is asked once when it assigns, and a life that nobody disturbs sees one assignment.
-_ONCE_ASSIGNED = {"before_committed", "after_committed"}
+# The group is asked once when it assigns, and a life that nobody disturbs sees one assignment; identity says which policy
+# it decides by before the first of them.
+_ONCE_ASSIGNED = {"before_committed", "after_committed", "before_policy", "after_policy"}
 
 
 @dataclass(slots=True)
