@@ -57,8 +57,8 @@ NOT_LED = {
 }
 # Profile keeps a new version of its thresholds in ClickHouse once in a life.
 _ONCE = {("profile", "before_clickhouse_insert"), ("profile", "after_clickhouse_insert")}
-# The group is asked once when it assigns, and a life that nobody disturbs sees one assignment; identity says which policy
-# it decides by before the first of them.
+# The group is asked once when it assigns, and a life that nobody disturbs sees one assignment; identity says by which
+# policy it decides before the first of them.
 _ONCE_ASSIGNED = {"before_committed", "after_committed", "before_policy", "after_policy"}
 
 
