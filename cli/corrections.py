@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cli.publish import partitions_of, publish
@@ -37,12 +37,14 @@ def os_user() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One correction. identifiers: in standard form; the first one is the primary."""
+    """One correction. identifiers: in standard form; the first one is the primary. occurred_ms: 0 for now."""
 
     kind: str
     identifiers: tuple[str, ...]
     properties: Mapping[str, object]
     event_id: str
+    traits: Mapping[str, object] = field(default_factory=dict)
+    occurred_ms: int = 0
 
 
 def correct(
@@ -64,6 +66,20 @@ def correct_all(settings: IdentitySettings, asked: Sequence[Request]) -> dict[st
     return _wait(settings, written, before, [one.event_id for one in asked])
 
 
+def state(settings: IdentitySettings, one: Request) -> None:
+    """Write a touchpoint that only states something; returns when identity has worked it off. Raises as `correct` does.
+
+    Written again under the same event id it changes nothing.
+    """
+    written, redis = _publish(settings, [one]), sync_client(settings.redis_url)
+    deadline_s = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline_s:
+        if all(_ledger(redis, partition).position > offset for (_, partition), offset in written.items()):
+            return
+        time.sleep(LOOK_EVERY_S)
+    raise _late(written, one.event_id)
+
+
 def _publish(settings: IdentitySettings, asked: Sequence[Request]) -> dict[tuple[str, int], int]:
     """Write the touchpoints; the last offset by place."""
     now, partitions = now_ms(), partitions_of(settings.kafka_bootstrap, TOUCHPOINTS)
@@ -74,9 +90,11 @@ def _publish(settings: IdentitySettings, asked: Sequence[Request]) -> dict[tuple
         value = encode(
             {
                 "event_id": one.event_id, "source": SOURCE, "type": one.kind, "name": NAMES[one.kind],
-                "identifiers": list(one.identifiers), "occurred_at": now, "received_at": now, "order_id": "",
+                "identifiers": list(one.identifiers), "occurred_at": one.occurred_ms or now, "received_at": now,
+                "order_id": "",
                 "amount_minor": 0, "currency": "",
-                "properties": json.dumps(one.properties, ensure_ascii=False).encode(), "traits": b"{}",
+                "properties": json.dumps(one.properties, ensure_ascii=False).encode(),
+                "traits": json.dumps(one.traits, ensure_ascii=False).encode(),
                 "context": b"{}", "originals": b"{}", "flags": 0,
             }
         )  # fmt: skip
@@ -101,10 +119,14 @@ def _wait(
             if all(changes.values()) or not any(one.outbox for one in found.values()):
                 return changes
         time.sleep(LOOK_EVERY_S)
+    raise _late(written, event_ids[0])
+
+
+def _late(written: Mapping[tuple[str, int], int], event_id: str) -> Retriable:
     places = ", ".join(f"{topic}/{partition}/{offset}" for (topic, partition), offset in written.items())
-    raise Retriable(
+    return Retriable(
         f"identity has not worked off {places} within {WAIT_S:.0f} s; it will: look into identity_changes for event"
-        f" {event_ids[0]}"
+        f" {event_id}"
     )
 
 

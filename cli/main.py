@@ -33,6 +33,7 @@ COMMANDS = {
     "customer": "cli.customers:customer_app",
     "tags": "cli.tags.command:app",
     "segments": "cli.tags.segments:app",
+    "correction": "cli.correction.command:app",
     "quality": "cli.quality.command:app",
 }
 

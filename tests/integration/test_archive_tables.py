@@ -145,7 +145,7 @@ def test_a_table_that_acknowledges_before_it_has_written_is_found(empty: Clickho
     ]
 
 
-@pytest.mark.parametrize("table", [*TARGETS, "rfm_thresholds"])
+@pytest.mark.parametrize("table", [*TARGETS, "rfm_thresholds", "corrections"])
 def test_an_insert_is_on_disk_when_it_is_acknowledged(server: Clickhouse, table: str) -> None:
     def synced() -> tuple[int, int]:
         found = server.query_rows("SELECT event, value FROM system.events WHERE event IN ('FileSync', 'DirectorySync')")

@@ -1,0 +1,1 @@
+"""`touchstream correction`: staff correct a profile, one asks and another one approves."""
