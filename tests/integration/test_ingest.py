@@ -64,7 +64,8 @@ def test_each_endpoint_stores_what_was_sent(client: httpx.Client, kafka: str) ->
     for event_id, endpoint in sent.items():
         touchpoint = found[event_id]
         assert touchpoint["type"] == (endpoint.type or "track")
-        assert touchpoint["flags"] == (1 if "import" in endpoint.path else 0)
+        is_import, is_lived = "import" in endpoint.path, "lived" in endpoint.path
+        assert touchpoint["flags"] == 1 * is_import + 32 * is_lived
         node = node_of("user_id:u1", KEY).encode()
         assert (touchpoint["key"], touchpoint["partition"]) == (node, partition_of(node, 4))
 
