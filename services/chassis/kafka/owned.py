@@ -108,7 +108,8 @@ class Owned:
     def claim_missing(self, reason: str) -> None:
         """Claim every wanted partition that is due, relay what a former owner left, then name all positions anew."""
         now = time.monotonic()
-        missing = [place for place in self.wanted - self.lines.keys() if self.not_before_s.get(place, 0.0) <= now]
+        due = [place for place in self.wanted - self.lines.keys() if self.not_before_s.get(place, 0.0) <= now]
+        missing = sorted(due)  # what is refused names the first, every time
         if not missing:
             return
         slots = self._slots(missing)
@@ -123,7 +124,7 @@ class Owned:
         except Retriable as error:
             self._not_now(missing, "redis", error)
             return
-        for place in sorted(missing):
+        for place in missing:
             try:
                 self.lines[place] = self._claim(place, published.get(place))
                 self.metrics.claims.labels(reason).inc()

@@ -88,7 +88,8 @@ class Ownership:
     def claim_missing(self, reason: str = "again") -> None:
         """Claim every assigned partition that has no line and whose back-off is over, then read from all positions."""
         now_s = time.monotonic()
-        missing = [place for place in self._wanted - self.lines.keys() if self._not_before_s.get(place, 0.0) <= now_s]
+        due = [place for place in self._wanted - self.lines.keys() if self._not_before_s.get(place, 0.0) <= now_s]
+        missing = sorted(due)
         if not missing:
             return
         slots = {(topic, number): Slot(f"{SERVICE}.{topic}", number) for topic, number in missing}
@@ -102,7 +103,7 @@ class Ownership:
         except Retriable as error:
             self._not_now(missing, "redis", error)
             return
-        for place in sorted(missing):
+        for place in missing:
             try:
                 self.lines[place] = self._claim(place, slots[place], published.get(place))
                 self._metrics.claims.labels(reason).inc()
