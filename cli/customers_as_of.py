@@ -10,12 +10,11 @@ from operator import itemgetter
 from typing import Any
 
 from cli.customer_facts import Customer
+from cli.tags.population import parts_of
 from services.profile.core.config import ProfileConfig
-from services.profile.core.contribution import contribution
-from services.profile.core.fold import fold
 from services.profile.core.population import compute_thresholds
 from services.profile.core.rfm import score
-from services.profile.core.state import Part, Thresholds, View
+from services.profile.core.state import Thresholds, View
 from services.profile.core.summary import traits_of
 from services.profile.core.tagging.facts import Facts
 from services.profile.core.tags import conclude
@@ -30,10 +29,6 @@ WHERE occurred_at < fromUnixTimestamp64Milli({end_ms:Int64})
 ORDER BY customer_id
 """
 IDENTIFIERS = "SELECT customer_id, identifiers FROM customers"
-_FIELDS = (
-    "event_id", "type", "name", "source", "occurred_at", "received_at", "order_id", "amount_minor", "currency",
-    "traits", "flags", "properties",
-)  # fmt: skip
 
 
 def customers_as_of(
@@ -42,25 +37,13 @@ def customers_as_of(
     """Customers with at least one event by the end of business day `day`, by id. `rows` as EVENTS selects them."""
     end_ms = config.calendar.start_ms(day + 1)
     views = {
-        customer_id: view(_parts(group, config), end_ms - 1, config)
+        customer_id: view(parts_of((row[1:] for row in group), config)[0].values(), end_ms - 1, config)
         for customer_id, group in groupby(rows, key=itemgetter(0))
     }
     thresholds = _thresholds(views, config)
     masked = identifiers()
     for customer_id, seen in views.items():
         yield _customer(customer_id, seen, thresholds, masked.get(customer_id, []), config)
-
-
-def _parts(rows: Iterator[tuple[Any, ...]], config: ProfileConfig) -> list[Part]:
-    """One part per node, as profile keeps them."""
-    parts: dict[str, Part] = {}
-    for _, node, *values, place in rows:
-        touchpoint = dict(zip(_FIELDS, values, strict=True))
-        touchpoint["traits"] = touchpoint["traits"].encode()
-        touchpoint["properties"] = touchpoint["properties"].encode()
-        touchpoint["identifiers"] = ()
-        parts[node] = fold(parts.get(node), contribution(touchpoint, place), config)
-    return list(parts.values())
 
 
 def _thresholds(views: dict[str, View], config: ProfileConfig) -> Thresholds | None:
