@@ -299,13 +299,12 @@ def is_found_out() -> bool:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_graph_that_parts_or_joins_wrongly_is_found_out(name: str) -> None:
     old, new = MUTANTS[name]
+    # Here, where nobody takes the complaint for a mutant that was found out.
+    assert script_text("services.identity", "resolve.lua").count(old) == 1, "the script has changed: mend this mutant"
 
     def mutated(package: str, script: str) -> str:
         text = script_text(package, script)
-        if script == "resolve.lua":
-            assert text.count(old) == 1, "the script has changed: this mutant needs another place"
-            text = text.replace(old, new)
-        return text
+        return text.replace(old, new) if script == "resolve.lua" else text
 
     with patch.object(adapters, "script_text", mutated):
         assert is_found_out()
