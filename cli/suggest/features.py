@@ -4,7 +4,8 @@ Pure: traits and masked identifiers in, a row out. Every column that a compariso
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 
@@ -24,6 +25,10 @@ _POSTCODE = ("postcode", "postal_code", "postalCode", "zip", "zip_code", "zipCod
 _DATE = re.compile(r"(\d{4})\s*[-/.年]?\s*(\d{1,2})\s*[-/.月]?\s*(\d{1,2})日?(?:[T\s].*)?")
 # A birthday before this is a placeholder; nobody who was born then is a customer.
 _FIRST_YEAR = 1905
+# A name or a birthday that more than this share of the customers has (and more than so many) stands for "unknown" too
+# (微信用户, Guest, 1 January 1990). 张伟 is three in ten thousand. Lower: common names count as unknown in small
+# populations. Higher: one placeholder makes every agreement of names look like chance.
+_PLACEHOLDER_SHARE, _PLACEHOLDER_LEAST = 0.01, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,22 @@ def features_of(customer_id: str, traits: Mapping[str, object], masked: Iterable
         postcode=plain(_text(places, _POSTCODE)) or None,
     )
     return _named(row, name) if name else row
+
+
+def without_placeholders(rows: Sequence[Features]) -> list[Features]:
+    """The rows, and not known is the name or the birthday that too many of them have to be anybody's."""
+    most = max(_PLACEHOLDER_LEAST, _PLACEHOLDER_SHARE * len(rows))
+    names = {value for value, n in Counter(row.whole for row in rows).items() if value and n > most}
+    births = {value for value, n in Counter(row.birth for row in rows).items() if value and n > most}
+    return [_unknown(row, row.whole in names, row.birth in births) for row in rows]
+
+
+def _unknown(row: Features, name: bool, birth: bool) -> Features:
+    if name:
+        row = replace(
+            row, name=None, whole=None, turned=None, given=None, family=None, given_blurred=None, family_blurred=None
+        )
+    return replace(row, birth=None, birth_turned=None) if birth else row
 
 
 def birth_of(text: str) -> str | None:

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from cli.suggest.blocking import KEYS, keyed
-from cli.suggest.features import COLUMNS, Features
+from cli.suggest.features import COLUMNS, Features, without_placeholders
 
 
 class Table:
@@ -16,7 +16,7 @@ class Table:
 
     def __init__(self, population: Iterable[Features]) -> None:
         self.connection = duckdb.connect(":memory:")
-        rows = [astuple(one) for one in population]
+        rows = [astuple(one) for one in without_placeholders(list(population))]
         columns = list(zip(*rows, strict=True)) if rows else [() for _ in COLUMNS]
         types = [pa.bool_() if name == "is_han" else pa.string() for name in COLUMNS]
         arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]

@@ -8,13 +8,19 @@ import httpx
 from tests.e2e.conftest import RunningStack
 
 PEOPLE: dict[str, dict[str, Any]] = {
-    # One person, who told the second counter another phone and spells the name in Latin letters.
-    "+8613800010001": {"name": "诸葛孔明", "birthday": "1981-07-23", "province": "四川", "city": "成都"},
-    "+8613900020002": {"name": "Kongming Zhuge", "birthday": "1981-07-23", "province": "四川", "city": "成都"},
+    # One person, who told the second counter another phone and mailbox and spells the name in Latin letters.
+    "+8613800010001": {
+        "name": "诸葛孔明", "birthday": "1981-07-23", "province": "四川", "city": "成都",
+        "email": "km.zhuge@shu.example",
+    },
+    "+8613900020002": {
+        "name": "Kongming Zhuge", "birthday": "1981-07-23", "province": "四川", "city": "成都",
+        "email": "kmzhuge+shop@wuzhang.example",
+    },
     # Two people with one name and birthday, as somebody found out by asking them.
     "+8613800030003": {"name": "上官婉儿", "birthday": "1964-02-29", "province": "陕西", "city": "西安"},
     "+8613900040004": {"name": "上官婉儿", "birthday": "1964-02-29", "province": "陕西", "city": "西安"},
-}
+}  # fmt: skip
 HAN, LATIN, FIRST, SECOND = PEOPLE
 FAMILIES, GIVEN = "王李张刘陈杨赵黄周吴", "伟芳娜秀敏静丽强磊军"
 

@@ -1,5 +1,6 @@
 """Kafka clients with the settings the guarantees rest on."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
@@ -14,6 +15,10 @@ OnCommit: TypeAlias = Callable[[KafkaError | None, list[TopicPartition]], None]
 # What a consumer that may not reset says when its position is not in the log any more.
 TRUNCATED = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
+# librdkafka's own lines (a broker that refuses, a member that was too slow) go through logging and become JSON like all
+# others (logs.py). They are told from within poll(), so a client that nobody polls any more says nothing.
+_LIBRDKAFKA = logging.getLogger("librdkafka")
+
 
 def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all: bool = False) -> Producer:
     """An idempotent producer, acks=all, that never gives a message up by itself.
@@ -25,6 +30,7 @@ def producer(bootstrap: str, client_id: str, linger_ms: float = 2.0, report_all:
         {
             "bootstrap.servers": bootstrap,
             "client.id": client_id,
+            "logger": _LIBRDKAFKA,
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": linger_ms,
@@ -57,6 +63,7 @@ def consumer(
             "bootstrap.servers": bootstrap,
             "group.id": group,
             "client.id": client_id,
+            "logger": _LIBRDKAFKA,
             "enable.auto.commit": False,
             "on_commit": on_commit or _ignore,
             "enable.auto.offset.store": False,

@@ -99,3 +99,23 @@ def test_what_a_library_logs_is_one_json_line_whatever_it_says() -> None:
         {"level": "warning", "event": "library.log", "service": "rules", "text": 'lib: it said "no"\nand more\\'},
         {"level": "error", "event": "library.log", "service": "rules", "text": "lib: it broke", "error": "ValueError"},
     ]
+
+
+def test_a_broker_that_refuses_is_one_json_line_of_the_kafka_client_too() -> None:
+    code = (
+        "from services.chassis.kafka.client import producer\n"
+        "from services.chassis.logs import configure_logs\n"
+        "import logging, socket, time\n"
+        "configure_logs('rules')\n"
+        "with socket.socket() as taken:\n"
+        "    taken.bind(('127.0.0.1', 0))\n"
+        "    client = producer(f'127.0.0.1:{taken.getsockname()[1]}', 'test')\n"
+        "    said, end = [], time.monotonic() + 30\n"
+        "    logging.getLogger('librdkafka').addFilter(lambda record: said.append(record) or True)\n"
+        "    while not said and time.monotonic() < end: client.poll(0.1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert lines
+    assert {line["event"] for line in lines} == {"library.log"}
+    assert "Connect to" in lines[0]["text"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from cli.suggest.blocking import MAX_BLOCK
-from cli.suggest.features import Features, features_of
+from cli.suggest.features import Features, features_of, without_placeholders
 from cli.suggest.learn import prior_bits
 from cli.suggest.model import Model
 from tests.bench.suggest_people import People, people
@@ -100,3 +100,28 @@ def test_a_value_that_many_share_makes_no_pairs() -> None:
     assert (model.candidates(), smaller.candidates()) == (0, MAX_BLOCK * (MAX_BLOCK - 1) // 2)
     model.close()
     smaller.close()
+
+
+def test_a_placeholder_name_says_nothing_and_hides_nobody() -> None:
+    """Three hundred mini-program visitors called 微信用户 do not make it chance that two others share a name."""
+    alike = {"name": "上官婉儿", "birthday": "1964-02-29"}
+    two = [features_of(f"a{number}", alike) for number in range(2)]
+    nameless = [features_of(f"c{number}", {"name": "微信用户", "birthday": "1990-01-01"}) for number in range(300)]
+    others = [
+        features_of(f"d{n}", {"name": f"王{chr(0x4E00 + n)}", "birthday": f"19{50 + n}-03-04"}) for n in range(40)
+    ]
+    model = Model(two + nameless + others)
+    model.train()
+    assert [(pair.first, pair.second) for pair in model.scored(0.5)] == [("a0", "a1")]
+    assert model.score("c0", "c1").weights == {"name": 0.0, "birthday": 0.0}
+    model.close()
+
+
+def test_a_name_becomes_a_placeholder_beyond_a_hundredth_of_the_customers() -> None:
+    def known(holders: int, customers: int) -> bool:
+        rows = [features_of(f"a{n}", {"name": "张伟"}) for n in range(holders)]
+        rows += [features_of(f"b{n}", {}) for n in range(customers - holders)]
+        return without_placeholders(rows)[0].whole is not None
+
+    assert [known(20, 100), known(21, 100)] == [True, False]
+    assert [known(30, 3_000), known(31, 3_000)] == [True, False]
