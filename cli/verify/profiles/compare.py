@@ -102,7 +102,7 @@ def _as_counted(parts: Mapping[str, Part], state: CustomerState | None) -> tuple
         for node, part in parts.items():
             live = state.parts.get(node)
             if live is not None and live.measured != part.measured:
-                part.measured, part.measures = live.measured, live.measures
+                part.measured, part.measures, part.tally = live.measured, live.measures, live.tally
     return tuple(parts.values())
 
 

@@ -351,7 +351,9 @@ def refold(state: CustomerState, parts: dict[str, Part], context: Context) -> bo
         if _events_of(mine) != _events_of(new) or new.measured != version:
             is_whole = False
             continue
-        mine.measures, mine.measured = new.measures, version
+        mine.measures, mine.tally, mine.measured = new.measures, new.tally, version
+        if mine.book is not None:
+            mine.book.__dict__.pop("settled", None)  # what was made of the former tally goes with it
     return is_whole
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from services.profile.core.config import (
     INTERACTION,
+    LINE,
     LOGIN,
     ORDERS,
     PURCHASE,
@@ -23,6 +24,7 @@ from services.profile.core.config import (
 from services.profile.core.orders import write_order
 from services.profile.core.state import MAX_MINOR, UNREADABLE, Event, Part, Ring
 from services.profile.core.tagging.months import MONTHS, month_of
+from services.profile.core.tally import forget, tally_order
 from services.profile.core.traits import write_traits
 
 # A person has a few dozen of each; a robot or a shared till must not grow its state without end. Lower: real
@@ -69,7 +71,7 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
     if event.traits:
         write_traits(part, event)
     if name in catalogue.measures and part.measured == catalogue.measures_version:
-        _fold_measures(part, event, day, in_ring, config)
+        _fold_measures(part, event, kind, day, in_ring, config)
     for text in event.identifiers:
         if text not in part.identifiers:
             insort(part.identifiers, text)
@@ -105,7 +107,10 @@ def _fold_meaning(
         if part.first_purchase is None or clock < part.first_purchase:
             part.first_purchase = clock
     if event.order_id or kind & PURCHASE:
+        horizon = None if part.book is None else part.book.horizon
         part.book = write_order(part.book, event, kind, config)
+        if part.tally is not None and part.book.horizon is not None and part.book.horizon != horizon:
+            forget(part.tally, part.book.horizon)
     elif kind & REFUND and event.amount_minor:
         currency = event.currency or config.currency
         ring = part.money.get(currency)
@@ -123,24 +128,30 @@ def _count_month(part: Part, day: int) -> None:
     _add(part.months, month, 1, month > month_of(part.newest_day) - MONTHS)
 
 
-def _fold_measures(part: Part, event: Event, day: int, in_ring: bool, config: ProfileConfig) -> None:
+def _fold_measures(part: Part, event: Event, kind: int, day: int, in_ring: bool, config: ProfileConfig) -> None:
     """What operators count of an event's properties. Unreadable properties count nothing, as in ClickHouse's JSON."""
     # An event without properties is one without a coupon, too.
     raw = event.properties or b"{}"
-    measures = [measure for measure in config.catalogue.measures[event.name] if measure.may_add(raw)]
+    is_line = bool(kind & LINE)
+    measures = [measure for measure in config.catalogue.measures[event.name] if measure.may_add(raw, is_line)]
     if not measures:
         return
     try:
         properties = _PROPERTIES.decode(raw)
     except UNREADABLE:
         return
+    of_order: dict[int, int] | None = {} if kind & PURCHASE and event.order_id else None
     for measure in measures:
-        amount = measure.of(properties, day)
-        if amount:
+        amount = measure.of(properties, day, is_line)
+        if amount and of_order is not None:
+            of_order[measure.place] = amount
+        elif amount:
             ring = part.measures.get(measure.name)
             if ring is None:
                 ring = part.measures[measure.name] = Ring()
             _add(ring, day, amount, in_ring)
+    if of_order:
+        tally_order(part, event, of_order, is_line)
 
 
 def _counter(part: Part, name: str) -> Ring:

@@ -97,6 +97,21 @@ class Book(msgspec.Struct, array_like=True, dict=True):
     horizon: tuple[int, str] | None = None
 
 
+# Flat pairs [place of a measure in Catalogue.tallied, what is added up and never 0, …], ascending, behind the ms.
+Telling: TypeAlias = list[int]
+
+
+class Tally(msgspec.Struct, array_like=True, dict=True):
+    """What measures add up of orders that have an id. `tally` is the only writer.
+
+    told    order key → last telling of the whole order of which something counts
+    lines   order key → its lines, one telling per moment, ascending
+    """
+
+    told: dict[str, Telling] = {}
+    lines: dict[str, list[Telling]] = {}
+
+
 class Part(msgspec.Struct, array_like=True):
     """The fold of one node's events; flat in their number. `fold` is the only writer.
 
@@ -107,9 +122,10 @@ class Part(msgspec.Struct, array_like=True):
     writes        trait fields grouped by the event that won them, ascending by (ms, event id, source)
     once          the same of fields that only count where nobody has set them, the earliest wins
     identifiers   masked identifiers seen with this node, sorted
-    measures      counter that looks into properties → sum per day (see tagging.measures)
+    measures      counter that looks into properties → sum per day (see tagging.measures), but for orders with an id
     months        interactions per calendar month (tagging.months.month_of), the last MONTHS of them
     measured      version of the measures that have seen every event of this part, "" for none
+    tally         what measures add up of orders with an id; None: nothing yet
     """
 
     first: Clock
@@ -131,6 +147,7 @@ class Part(msgspec.Struct, array_like=True):
     measured: str = ""
     months: Ring = msgspec.field(default_factory=Ring)
     once: list[Write] = []
+    tally: Tally | None = None
 
 
 class TagState(msgspec.Struct, array_like=True, frozen=True):

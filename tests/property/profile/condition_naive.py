@@ -15,12 +15,19 @@ from tests.property.profile.profile_naive import (
     local_day,
     naive_money,
     naive_orders,
+    order_name,
 )
 
 COUNTERS = {
     "engaged": {"events": ["Service Ticket Opened", "Content Shared"]},
     "big": {"events": ["Page Viewed", "Service Ticket Opened"], "where": "size > 2"},
-    "pieces": {"events": ["Order Completed"], "each": "products", "where": "not exists(gift)", "sum": "quantity"},
+    "sized": {"events": ["Order Completed", "Order Line Completed", "Page Viewed"], "where": "size > 2"},
+    "pieces": {
+        "events": ["Order Completed", "Order Line Completed"],
+        "each": "products",
+        "where": "not exists(gift)",
+        "sum": "quantity",
+    },
 }
 PROPERTIES = [
     b"",
@@ -29,8 +36,10 @@ PROPERTIES = [
     b'{"size":"7"}',
     b'{"products":[{"quantity":2},{"quantity":9,"gift":1}]}',
 ]
-# What each of PROPERTIES adds to the two measures.
-BIG, PIECES = (0, 0, 1, 1, 0), (0, 0, 0, 0, 2)
+# What each of PROPERTIES adds to the measures; a line is an item itself.
+ADDED = {"big": (0, 0, 1, 1, 0), "sized": (0, 0, 1, 1, 0), "pieces": (0, 0, 0, 0, 2)}
+OF_ORDERS = ("sized", "pieces")
+ADDED_BY_LINE = ADDED | {"pieces": (1, 1, 1, 1, 2)}
 TEXTS = {"a": ["x", "y"], "d": ["x", "y"]}
 MOMENTS = ["activity", "contact", "interaction", "purchase", "first_purchase", "login", "registration", "response"]
 STAGES = ["prospect", "first_purchase", "repeat", "loyal", "dormant", "churned"]
@@ -46,7 +55,7 @@ sinces = st.tuples(
 )
 scores = st.tuples(st.just("score"), st.sampled_from(["r", "f", "m", "composite"]))
 percentiles = st.tuples(st.just("percentile"), st.sampled_from(["spend", "composite", "order_value"]))
-months = st.tuples(st.just("months"), st.sampled_from(["interactions", "orders", "engaged", "big"]))
+months = st.tuples(st.just("months"), st.sampled_from(["interactions", "orders", "engaged", "big", "sized"]))
 traits = st.tuples(st.just("trait"), st.sampled_from("abcd"))
 simple = st.one_of(windows, windows, sinces, sinces, scores, percentiles, months)
 limits = st.sampled_from([-1, 0, 0.5, 1, 1.5, 2, 3, 4, 5, 7, 9, 12, 20, 30, 60, 90]).map(lambda x: ("number", x))
@@ -208,16 +217,27 @@ class Naive:
     def _counted(self, name: str) -> list[tuple[int, int]]:
         if name == "orders":
             return [(day_of(at), 1) for at, _ in self.orders.values()]
-        found = []
+        found = [(day_of(at), self.of_order(name, key)) for key, (at, _) in self.orders.items() if name in OF_ORDERS]
         for e in self.events:
             if name == "interactions":
                 amount = int(e.name not in QUIET and e.name != "Identified")
+            elif name in OF_ORDERS and e in self.tracked and e.name in PURCHASES:
+                continue
             else:
                 amount = int(e.name in COUNTERS[name]["events"])
-                if name in ("big", "pieces"):
-                    amount *= (BIG if name == "big" else PIECES)[PROPERTIES.index(e.properties)]
+                if name in ADDED:
+                    amount *= ADDED[name][PROPERTIES.index(e.properties)]
             found.append((day_of(e.occurred_at), amount))
         return found
+
+    def of_order(self, name: str, key: str) -> int:
+        """What the last telling of an order adds, or else its lines; a counter without a sum counts an order once."""
+        mine = [e for e in self.tracked if order_name(e) == key]
+        whole = [e for e in mine if e.name == "Order Completed"]
+        last = max(whole, key=lambda e: e.occurred_at, default=None)
+        said = ADDED[name][PROPERTIES.index(last.properties)] if last else 0
+        lines = [ADDED_BY_LINE[name][PROPERTIES.index(e.properties)] for e in mine if e.name == "Order Line Completed"]
+        return said or (sum(lines) if "sum" in COUNTERS[name] else max(lines, default=0))
 
     def minor(self, length: int, t: int) -> int:
         inside = [one for one in self.money if not length or one[0] > t - length]

@@ -10,7 +10,7 @@ from services.profile.core.tagging.definitions import parse_catalogue
 from services.profile.core.tags import conclude
 from services.profile.core.timers import MOST_DAYS, next_due_ms, untils_ms
 from tests.property.profile.condition_naive import COUNTERS, IN_STAGE, PROPERTIES, STAGES, Naive, conditions, text_of
-from tests.property.profile.profile_naive import CALM, CONFIG, NOW_MS, event_lists
+from tests.property.profile.profile_naive import CALM, CONFIG, NAMES, NOW_MS, ORDER_NAMES, event_lists
 from tests.property.profile.test_view_properties import nodes_of, spread
 from tests.unit.profile.profile_builders import CUTS
 
@@ -66,7 +66,7 @@ def definitions(draw):
 @st.composite
 def customers(draw):
     """Events of which no two have the same ms, some with properties."""
-    events = draw(event_lists(max_size=12, max_days=30, is_edgy=False))
+    events = draw(event_lists(max_size=12, max_days=30, is_edgy=False, names=(*NAMES, *ORDER_NAMES)))
     return [
         msgspec.structs.replace(
             one,

@@ -49,6 +49,7 @@ class Catalogue:
     next_day         over all of them; both as <name>_visitor for people without purchases and refunds
     watched          names of events that a counter without properties or a condition names
     measures         by event name, what to add up when such an event is folded
+    tallied          all measures; what parts keep of an order names them by their place here
     quiet_days       fewest days without activity that a condition looks at; below, the last activity decides nothing
     interactions     (days, number) limits that conditions set to interactions
     looks_at_months  whether one looks at calendar months
@@ -66,6 +67,7 @@ class Catalogue:
     next_day_visitor: "Callable[[Facts, int], int]"
     watched: frozenset[str]
     measures: Mapping[str, tuple[Measure, ...]]
+    tallied: tuple[Measure, ...]
     quiet_days: int
     interactions: tuple[tuple[int, int], ...]
     looks_at_months: bool

@@ -44,6 +44,10 @@ _TAKEN = frozenset(
 )
 
 
+# How measures count. Raised when the same counter comes to another sum than before: then everybody is owed a backfill.
+_COUNTING = 2
+
+
 class DefinitionsError(ValueError):
     """tags.yaml is wrong; the text names every mistake."""
 
@@ -79,6 +83,7 @@ class _Parser:
         self._named = {name: Counter(name, ()) for name in sorted(file.names("counters"))} | self._counters
         self._stages: tuple[Definition, ...] = ()
         self._tags: dict[str, Definition] = {}
+        self._tallied: tuple[Measure, ...] = ()
         self._others = Others(self._stage, self._stage_next, self._tag, self._tag_next)
 
     def catalogue(self) -> Catalogue:
@@ -126,6 +131,7 @@ class _Parser:
                 + [event for value in values if isinstance(value, Since) for event in value.events]
             ),
             measures=measures,
+            tallied=self._tallied,
             quiet_days=min((days for atom in every for days in _quiet_days(atom)), default=0),
             interactions=tuple(sorted({limit for atom in every for limit in _interaction_limits(atom)})),
             looks_at_months=any(isinstance(value, MonthsFalling) for value in values),
@@ -137,7 +143,9 @@ class _Parser:
                     order="deterministic",
                 )
             ),
-            measures_version=_digest(msgspec.json.encode(measured, order="deterministic")) if measured else "",
+            measures_version=_digest(msgspec.json.encode([_COUNTING, measured], order="deterministic"))
+            if measured
+            else "",
         )
 
     def _wrong(self, key: str, error: object) -> None:
@@ -145,7 +153,8 @@ class _Parser:
 
     def _measures(self) -> dict[str, tuple[Measure, ...]]:
         found: dict[str, list[Measure]] = {}
-        for counter in self._counters.values():
+        # By name, as in the version of the measures: what stands above in the file has no say in what parts keep.
+        for counter in sorted(self._counters.values(), key=lambda one: one.name):
             key = f"counters.{counter.name}"
             if counter.name in _TAKEN:
                 self._wrong(key, f"expected another name, {counter.name} is a word of the language")
@@ -159,10 +168,11 @@ class _Parser:
                 )
             if counter.is_measure:
                 try:
-                    measure = measure_of(counter, self._calendar)
+                    measure = measure_of(counter, self._calendar, len(self._tallied))
                 except ConditionError as error:
                     self._wrong(f"{key}.where", error)
                     continue
+                self._tallied += (measure,)
                 for event in counter.events:
                     found.setdefault(event, []).append(measure)
         return {event: tuple(measures) for event, measures in found.items()}

@@ -17,6 +17,7 @@ from services.profile.core.state import Clock, Json, Rfm, Ring, Thresholds, View
 from services.profile.core.summary import traits_of
 from services.profile.core.tagging.months import first_day, month_of
 from services.profile.core.tagging.vocabulary import INTERACTIONS, ORDERS, SPEND
+from services.profile.core.tally import rings_of
 from services.profile.core.windows import ALL_TIME, day_of_many, money_in, net, orders_in, sum_after
 
 # Months that a fall may go on; the rings hold thirteen.
@@ -168,7 +169,9 @@ class Facts:
             return [ring for part in parts for event, ring in part.counters.items() if event not in passive]
         counter = self._config.catalogue.counters[name]
         if counter.is_measure:
-            return [ring for part in parts if (ring := part.measures.get(name)) is not None]
+            rings = [ring for part in parts if (ring := part.measures.get(name)) is not None]
+            of_orders = rings_of(parts, self._config).get(name)
+            return rings if of_orders is None else [*rings, of_orders]
         return [
             part.counters[event]
             for part in parts

@@ -37,6 +37,7 @@ class Measure:
     """A counter that looks into properties, ready to be asked.
 
     words: names of properties of which an event that counts has at least one, as they stand in JSON; none: not known.
+    place: in Catalogue.tallied.
     """
 
     name: str
@@ -44,21 +45,25 @@ class Measure:
     test: Test
     sum: str
     words: tuple[bytes, ...] = ()
+    place: int = 0
 
-    def may_add(self, properties: bytes) -> bool:
+    def may_add(self, properties: bytes, is_line: bool = False) -> bool:
         """False for an event that adds nothing, without reading its JSON: most events have nothing to do with it."""
-        if not self.words:
+        if not self.words or (is_line and self.test is _always):
             return True
         # A shop may also write a letter of a name as \u0063.
         return any(word in properties for word in self.words) or b"\\u00" in properties
 
-    def of(self, properties: Json, day: int) -> int:
-        """What an event of business day `day` adds: 1 or 0, or the sum over its items that count. Never negative."""
+    def of(self, properties: Json, day: int, is_line: bool = False) -> int:
+        """What an event of business day `day` adds: 1 or 0, or the sum over its items that count. Never negative.
+
+        is_line: the line of an order, which is an item itself where it lists none.
+        """
         if not isinstance(properties, dict):
             return 0
         if not self.each:
             return self._added(properties) if self.test(properties, properties, day) else 0
-        items = properties.get(self.each)
+        items = properties.get(self.each, properties if is_line else None)
         listed = items if isinstance(items, list) else [items]
         found = [item for item in listed if item is not None and self.test(item, properties, day)]
         if not self.sum:
@@ -75,15 +80,15 @@ class Measure:
         return 1 if value is None else int(min(max(value, 0), MAX_ADDED))
 
 
-def measure_of(counter: Counter, calendar: Calendar) -> Measure:
+def measure_of(counter: Counter, calendar: Calendar, place: int = 0) -> Measure:
     """The measure of a checked counter. Raises ConditionError."""
     if not counter.where:
         of_list = (f'"{counter.each}"'.encode(),) if counter.each else ()
-        return Measure(counter.name, counter.each, _always, counter.sum, of_list)
+        return Measure(counter.name, counter.each, _always, counter.sum, of_list, place)
     where = _Where(counter.each, calendar)
     test = where.read(counter.where)
     words = () if where.is_negated else tuple(sorted(where.words))
-    return Measure(counter.name, counter.each, test, counter.sum, words)
+    return Measure(counter.name, counter.each, test, counter.sum, words, place)
 
 
 def _always(item: Json, event: Json, day: int) -> bool:
