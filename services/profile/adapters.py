@@ -15,6 +15,7 @@ from services.profile.core.config import ProfileConfig
 from services.profile.core.configuration import ConfigError, parse_config
 from services.profile.core.state import Thresholds
 from services.profile.core.tagging.definitions import DefinitionsError
+from services.profile.yaml_lines import Lines
 
 # The first customers are scored with the thresholds of Redis, which answers within ms. Higher: a ClickHouse that hangs
 # holds up the start. Lower: a slow one costs these customers a second look, when the thresholds come.
@@ -22,19 +23,30 @@ FIRST_LOAD_S = 5.0
 
 
 def load_config(path: str, tags_path: str, time_zone: str) -> ProfileConfig:
-    """The checked configuration of two YAML files. Raises Fatal naming the file, the key and what was expected."""
-    read = []
+    """The checked configuration of two YAML files. Raises Fatal naming file, line, key and what was expected."""
+    read, lines = [], []
     for name in (path, tags_path):
         try:
-            read.append(yaml.safe_load(Path(name).read_text(encoding="utf-8")))
+            text = Path(name).read_text(encoding="utf-8")
+            read.append(yaml.safe_load(text))
+            lines.append(Lines(text))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise Fatal(f"profile configuration {name}: {error}") from error
+        _refuse(name, list(lines[-1].repeated()), lines[-1])
     try:
         return parse_config(read[0], read[1], time_zone)
     except ConfigError as error:
         raise Fatal(f"profile configuration {path}: {error}") from error
     except DefinitionsError as error:
-        raise Fatal(f"profile configuration {tags_path}: {error}") from error
+        _refuse(tags_path, error.problems, lines[1])
+        raise
+
+
+def _refuse(path: str, problems: list[str], lines: Lines) -> None:
+    if problems:
+        told = sorted((lines.of(problem), problem) for problem in problems)
+        said = "".join(f"\n  {path}:{line}: {problem}" for line, problem in told)
+        raise Fatal(f"profile configuration {path} is wrong:{said}")
 
 
 class Refresh(Protocol):

@@ -46,6 +46,16 @@ def mistake_of(condition):
     ('trait("city") > "a"', ["a text behind >", "== or !="]),
     ('trait("城市") == "北京" and wrong > 1', ["column 25", "the word wrong"]),
     ("trait(city) == 1", ["column 7", "the word city"]),
+    ('trait("on")', ["column 1", "`trait('on')`", "what it is to be: trait('on') == true, has_trait('on')"]),
+    ('trait("on") == True', ["column 16", "`True`", "true in small letters"]),
+    ('trait("on") == yes', ["column 16", "the word yes"]),
+    ('trait("on") > true', ["true or false behind >", "== or !="]),
+    ('trait("on") + true > 1', ["in a calculation", "a number"]), ("orders() == true", ["true", "a number"]),
+    ("orders() in [1, false]", ["false", "a number"]), ("orders(true) > 1", ["True days", "1 to 365"]),
+    ("stage == false", ["stage False", "one of prospect"]), ('trait("on") == -true', ["-true", "a number, a text"]),
+    ('orders() in trait("on")', ["column 1", "`orders()`", "a number, true, false or a text in quotes"]),
+    ('"a" in orders()', ["`orders()`", 'trait("name") behind in']), ("true == false", ["two constants"]),
+    ("true", ["`true`", "something true or false"]),
     ("has_trait() and orders() > 1", ["has_trait()", "in quotes"]),
     ('stage == "loyl"', ["stage 'loyl'", "did you mean loyal?", "one of prospect, first_purchase"]),
     ("stage == 3", ["stage 3", "one of prospect"]),
@@ -102,7 +112,8 @@ def test_nothing_of_pythons_grammar_beyond_the_language_is_taken(condition):
 @pytest.mark.parametrize("condition", [
     "r > 1", "(r > 1)", "((r) > (1))", "r>1", "r > 1 and not (f > 1 or m > 1)", "1 < r < 3", "-1 < r", "r > -1",
     "r > 1_000", "r >\n  1\n  and f > 2", 'trait("# no comment") == "#"', "(r > 1\n)", "orders(60) not in [1, 2]",
-    'has_trait("a b")',
+    'has_trait("a b")', 'trait("on") == true', '"a" in trait("b")', '-1 not in trait("b")',
+    'trait("a") in [true, "x", 1]',
 ])  # fmt: skip
 def test_all_of_the_language_is_taken(condition):
     assert mistakes(tags={"own": {"if": condition}}) == []

@@ -28,7 +28,10 @@ def says(condition, *events, **fields):
 
 # Beyond what a float holds.
 HUGE = " * ".join(["100000000000"] * 29)
-PAGE = event(traits={"city": "Beijing", "age": 30, "vip": True, "note": None, "number": "30", "tags": ["a"]})
+PAGE = event(traits={
+    "city": "Beijing", "age": 30, "vip": True, "note": None, "number": "30", "tags": ["a"], "out": False, "one": 1,
+    "half": 0.5, "sizes": [3, True, "L"], "none": [],
+})  # fmt: skip
 
 
 @pytest.mark.parametrize("sign", ["<", "<=", ">", ">=", "==", "!="])
@@ -64,6 +67,25 @@ def test_lists_texts_and_other_traits_follow_the_same_rule():
     ('trait("tags") == "a"', False), ('trait("city") == trait("city")', True), ('trait("city") != trait("age")', True),
     ('trait("age") <= trait("age")', True), ('trait("city") <= trait("city")', False),
     ('"Beijing" == trait("city")', True),
+    ('trait("vip") == true', True), ('trait("vip") == false', False), ('trait("vip") != false', True),
+    ('trait("vip") != true', False), ('false == trait("vip")', False), ('trait("vip") in [true, "yes", 1]', True),
+    ('trait("vip") in [false]', False), ('trait("vip") not in [false]', True), ('trait("vip") == "true"', False),
+    ('trait("out") == false', True), ('trait("out") == 0', False), ('trait("one") == true', False),
+    ('trait("city") == true', False), ('trait("city") != true', False), ('trait("nothing") == false', False),
+    ('trait("nothing") != true', False), ('not trait("nothing") == true', True), ('trait("note") in [false]', False),
+    ('trait("age") in [29, 30, true]', True), ('trait("one") in [true]', False), ('trait("half") == 0.5', True),
+    ('trait("age") >= 30', True), ('trait("age") > 30', False), ('trait("age") < 30', False),
+    ('30 <= trait("age")', True),
+    ('trait("vip") == trait("one")', False), ('trait("vip") != trait("one")', True),
+    ('trait("out") == trait("out")', True),
+    ('trait("vip") >= 1', False), ('trait("half") < 1 < trait("age")', True),
+    ('"a" in trait("tags")', True), ('"b" in trait("tags")', False), ('"b" not in trait("tags")', True),
+    ('"A" in trait("tags")', False), ('3 in trait("sizes")', True), ('true in trait("sizes")', True),
+    ('false in trait("sizes")', False), ('1 in trait("sizes")', False), ('"3" in trait("sizes")', False),
+    ('"Beijing" in trait("city")', True), ('"Bei" in trait("city")', False), ('30 in trait("age")', True),
+    ('true in trait("vip")', True), ('1 in trait("vip")', False), ('"a" in trait("nothing")', False),
+    ('"a" not in trait("nothing")', True), ('"a" in trait("none")', False), ('has_trait("none")', True),
+    ('has_trait("out")', True), ('"a" in trait("tags") and not "b" in trait("tags")', True),
 ])  # fmt: skip
 def test_traits_are_compared_by_their_kind(condition, holds):
     assert says(condition, PAGE) is holds
@@ -118,7 +140,10 @@ FIRST = event(occurred_at=at(0, 1_000))
 
 def test_an_event_with_a_trait_that_a_condition_looks_at_does_not_go_on():
     city = event(occurred_at=at(0, 2_000), traits={"city": "Beijing"})
-    for condition in ('trait("city") == "Beijing"', 'has_trait("city")', 'trait("city") in ["a"]'):
+    for condition in (
+        'trait("city") == "Beijing"', 'has_trait("city")', 'trait("city") in ["a"]', 'trait("city") == true',
+        '"Beijing" not in trait("city")',
+    ):  # fmt: skip
         assert not judged_then(condition, [FIRST], city)
     assert not judged_then("r > 1", [FIRST], city, ends='has_trait("city")')
     assert judged_then('has_trait("town")', [FIRST], city)

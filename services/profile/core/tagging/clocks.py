@@ -15,6 +15,7 @@ from services.profile.core.tagging.tree import (
     Compare,
     Condition,
     Constant,
+    Contains,
     OneOf,
     Percentile,
     Score,
@@ -70,7 +71,7 @@ def _is_neutral(condition: Condition) -> bool:
         return _is_neutral_value(condition.left) and _is_neutral_value(condition.right)
     if isinstance(condition, OneOf):
         return _is_neutral_value(condition.value)
-    return isinstance(condition, Trait | Tag)
+    return isinstance(condition, Trait | Tag | Contains)
 
 
 def _is_neutral_value(value: Value) -> bool:

@@ -21,6 +21,7 @@ from services.profile.core.tagging.tree import (
     Compare,
     Condition,
     Constant,
+    Contains,
     MonthsFalling,
     Not,
     OneOf,
@@ -66,7 +67,7 @@ def holds(condition: Condition, others: Others) -> Holds:
 
 def number(value: Value, others: Others) -> Number:
     """The value on day t."""
-    return cast(Number, _function(f"return {_value(value, isinstance(value, Trait))}", others))
+    return cast(Number, _function(f"return {_value(value, 'trait')}", others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +183,13 @@ def _truth(condition: Condition | bool) -> str:
     if isinstance(condition, Compare):
         return _comparison(condition)
     if isinstance(condition, OneOf):
-        texts = [option for option in condition.options if isinstance(option, str)]
-        numbers = [option for option in condition.options if not isinstance(option, str)]
-        kinds = [(texts, True)] * bool(texts) + [(numbers, False)] * bool(numbers)
-        found = [f"{_value(condition.value, text)} in [{', '.join(map(_quoted, some))}]" for some, text in kinds]
+        kinds: dict[str, list[str]] = {}
+        for option in condition.options:
+            kinds.setdefault(_read_as(option), []).append(_quoted(option))
+        found = [f"{_value(condition.value, read)} in [{', '.join(some)}]" for read, some in kinds.items()]
         return f"({' or '.join(found)})"
+    if isinstance(condition, Contains):
+        return f"f.has({_quoted(condition.trait.name)}, {_quoted(condition.item)})"
     if isinstance(condition, Trait):
         return f"(f.trait({_quoted(condition.name)}) is not None)"
     if isinstance(condition, After):
@@ -196,24 +199,30 @@ def _truth(condition: Condition | bool) -> str:
 
 def _comparison(compare: Compare) -> str:
     sides = compare.left, compare.right
-    is_text = any(isinstance(side, Constant) and isinstance(side.value, str) for side in sides)
-    # Two traits may both be texts.
-    is_text |= compare.sign in ("==", "!=") and all(isinstance(side, Trait) for side in sides)
-    left, right = [_value(side, is_text) for side in sides]
+    read = next((_read_as(side.value) for side in sides if isinstance(side, Constant)), "number")
+    # Two traits may both be anything.
+    if compare.sign in ("==", "!=") and all(isinstance(side, Trait) for side in sides):
+        read = "trait"
+    left, right = [_value(side, read) for side in sides]
     # NaN differs from everything, and None is equal to None: of what never was nothing is true.
     if compare.sign == "!=":
         return f"f.differ({left}, {right})"
-    if is_text and not any(isinstance(side, Constant) for side in sides):
+    if read == "trait" and not any(isinstance(side, Constant) for side in sides):
         return f"f.equal({left}, {right})"
     return f"({left} {compare.sign} {right})"
 
 
-def _quoted(constant: float | str) -> str:
+def _read_as(constant: float | str | bool) -> str:
+    """How Facts reads a trait that is compared with this: what is of another kind is as if it were not there."""
+    return "trait" if isinstance(constant, str) else "flag" if isinstance(constant, bool) else "number"
+
+
+def _quoted(constant: float | str | bool) -> str:
     """A constant as code; without the dots by which calls are found in it (`_asked_once`)."""
     return repr(constant).replace(".", "\\x2e") if isinstance(constant, str) else repr(constant)
 
 
-def _value(value: Value, is_text: bool = False) -> str:
+def _value(value: Value, read: str = "number") -> str:
     if isinstance(value, Constant):
         return _quoted(value.value)
     if isinstance(value, Window):
@@ -227,7 +236,7 @@ def _value(value: Value, is_text: bool = False) -> str:
     if isinstance(value, MonthsFalling):
         return f"f.months_falling({value.name!r}, t)"
     if isinstance(value, Trait):
-        return f"f.{'trait' if is_text else 'number'}({_quoted(value.name)})"
+        return f"f.{read}({_quoted(value.name)})"
     if isinstance(value, Stage):
         return "others.stage(f, t)"
     # Division by zero is no number, as in the rest of the language: then nothing is said.

@@ -49,7 +49,11 @@ _COUNTING = 2
 
 
 class DefinitionsError(ValueError):
-    """tags.yaml is wrong; the text names every mistake."""
+    """tags.yaml is wrong; the text names every mistake. problems: each as `key: what is wrong`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("tags.yaml is wrong:\n  " + "\n  ".join(problems))
+        self.problems = problems
 
 
 @dataclass(slots=True)
@@ -92,7 +96,7 @@ class _Parser:
         stages = self._read_stages()
         drafts = self._read_tags()
         if self._problems:
-            raise DefinitionsError("tags.yaml is wrong:\n  " + "\n  ".join(self._problems))
+            raise DefinitionsError(self._problems)
         self._stages = tuple(self._stage_definition(name, condition) for name, condition in stages)
         for draft in drafts:
             self._tags[draft.name] = self._definition(draft)

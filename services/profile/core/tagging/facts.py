@@ -306,17 +306,28 @@ class Facts:
 
     def differ(self, a: Json, b: Json) -> bool:
         """Whether two values that are there differ; NaN and None are not there."""
-        return a is not None and b is not None and a == a and b == b and a != b
+        is_there = a is not None and b is not None and a == a and b == b
+        return is_there and (a != b or isinstance(a, bool) is not isinstance(b, bool))
 
     def equal(self, a: Json, b: Json) -> bool:
         """Whether two values that are there are equal."""
-        return a is not None and bool(a == b)
+        return a is not None and bool(a == b) and isinstance(a, bool) is isinstance(b, bool)
 
     def trait(self, name: str) -> Json:
         """The value of a trait; None when there is none."""
         if self._traits is None:
             self._traits = traits_of(self._seen.parts)
         return self._traits.get(name)
+
+    def flag(self, name: str) -> bool | None:
+        """A trait that is true or false; None for anything else."""
+        value = self.trait(name)
+        return value if isinstance(value, bool) else None
+
+    def has(self, name: str, item: Json) -> bool:
+        """Whether a trait is a list with this item, or is it itself."""
+        value = self.trait(name)
+        return any(self.equal(one, item) for one in (value if isinstance(value, list) else (value,)))
 
     def number(self, name: str) -> float:
         """A trait that is a number; NaN for anything else."""

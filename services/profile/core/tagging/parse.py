@@ -17,6 +17,7 @@ from services.profile.core.tagging.tree import (
     Compare,
     Condition,
     Constant,
+    Contains,
     MonthsFalling,
     Not,
     OneOf,
@@ -112,6 +113,10 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(" ", text).strip()
 
 
+def _bool(value: bool) -> str:
+    return str(value).lower()
+
+
 def column_of(node: ast.AST, text: str) -> int:
     """The column in characters, from 1; Python counts bytes."""
     return len(one_line(text).encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")) + 1
@@ -141,6 +146,9 @@ class _Reader:
             }  # fmt: skip
             if node.func.id in known:
                 return known[node.func.id](node)
+            if node.func.id == "trait":
+                name = ast.unparse(node)
+                raise self._wrong(node, f"`{name}`", f"what it is to be: {name} == true, has_{name}")
         raise self._wrong(node, f"`{ast.unparse(node)}`", "something true or false: a comparison, tag(), has_trait()")
 
     def _comparisons(self, node: ast.Compare) -> Condition:
@@ -154,8 +162,7 @@ class _Reader:
 
     def _comparison(self, node: ast.Compare, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Condition:
         if isinstance(sign, ast.In | ast.NotIn):
-            one = OneOf(self.value(left), self._options(right))
-            self._check_kinds(node, one.value, one.options)
+            one = self._membership(node, left, right)
             return one if isinstance(sign, ast.In) else Not(one)
         if type(sign) not in _SIGNS:
             raise self._wrong(node, "this comparison", "< <= > >= == != in")
@@ -166,43 +173,57 @@ class _Reader:
             raise self._wrong(node, "a comparison of two constants", "a value of the customer on one side")
         if isinstance(second, Constant):
             self._check_kinds(node, first, (second.value,))
-            if isinstance(second.value, str) and text not in ("==", "!="):
-                raise self._wrong(node, f"a text behind {text}", "== or !=")
+            if isinstance(second.value, str | bool) and text not in ("==", "!="):
+                kind = "a text" if isinstance(second.value, str) else "true or false"
+                raise self._wrong(node, f"{kind} behind {text}", "== or !=")
         elif isinstance(first, Stage) or isinstance(second, Stage):
             raise self._wrong(node, f"`{ast.unparse(node)}`", 'the stage and a name in quotes: stage == "loyal"')
         return Compare(text, first, second)
 
-    def _check_kinds(self, node: ast.expr, value: Value, options: Iterable[float | str]) -> None:
+    def _membership(self, node: ast.expr, left: ast.expr, right: ast.expr) -> OneOf | Contains:
+        """A value in a list that stands there, or an item in a trait that is a list."""
+        if isinstance(right, ast.Call) and isinstance(right.func, ast.Name) and right.func.id == "trait":
+            trait = self.value(right)
+            assert isinstance(trait, Trait)
+            return Contains(trait, self._constant(left))
+        one = OneOf(self.value(left), self._options(right))
+        self._check_kinds(node, one.value, one.options)
+        return one
+
+    def _check_kinds(self, node: ast.expr, value: Value, options: Iterable[float | str | bool]) -> None:
         """Numbers are compared with numbers, the stage with stages; a trait may be anything."""
         for option in options:
             if isinstance(value, Stage):
                 if option not in STAGES:
                     meant = near(option, STAGES) if isinstance(option, str) else ""
                     raise self._wrong(node, f"stage {option!r}{meant}", f"one of {', '.join(STAGES)}")
-            elif not isinstance(value, Trait) and isinstance(option, str):
-                raise self._wrong(node, f"the text {option!r}", "a number")
+            elif not isinstance(value, Trait) and isinstance(option, str | bool):
+                raise self._wrong(
+                    node, f"the text {option!r}" if isinstance(option, str) else _bool(option), "a number"
+                )
 
-    def _options(self, node: ast.expr) -> tuple[float | str, ...]:
+    def _options(self, node: ast.expr) -> tuple[float | str | bool, ...]:
         if isinstance(node, ast.List | ast.Tuple | ast.Set) and node.elts:
             return tuple(self._constant(item) for item in node.elts)
-        raise self._wrong(node, f"`{ast.unparse(node)}`", 'a list such as ["a", "b"] behind in')
+        raise self._wrong(node, f"`{ast.unparse(node)}`", 'a list such as ["a", "b"] or trait("name") behind in')
 
-    def _constant(self, node: ast.expr) -> float | str:
+    def _constant(self, node: ast.expr) -> float | str | bool:
         found = self.value(node)
         if isinstance(found, Constant):
             return found.value
-        raise self._wrong(node, f"`{ast.unparse(node)}`", "a number or a text in quotes")
+        raise self._wrong(node, f"`{ast.unparse(node)}`", "a number, true, false or a text in quotes")
 
     def value(self, node: ast.expr) -> Value:
         """A node where a number or a text belongs."""
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
             if isinstance(node.value, int | float) and not abs(node.value) <= MAX_NUMBER:
                 raise self._wrong(node, "a number beyond all bounds", f"at most {MAX_NUMBER}")
-            if not isinstance(node.value, bool):
-                return Constant(node.value)
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            if isinstance(node.value, bool):
+                raise self._wrong(node, f"`{node.value}`", f"{_bool(node.value)} in small letters")
+            return Constant(node.value)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             found = self.value(node.operand)
-            if isinstance(found, Constant) and not isinstance(found.value, str):
+            if isinstance(found, Constant) and not isinstance(found.value, str | bool):
                 return Constant(-found.value)
         elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
             return Arithmetic(_OPERATORS[type(node.op)], self._number(node.left), self._number(node.right))
@@ -214,11 +235,13 @@ class _Reader:
 
     def _number(self, node: ast.expr) -> Value:
         found = self.value(node)
-        if isinstance(found, Trait | Stage) or (isinstance(found, Constant) and isinstance(found.value, str)):
+        if isinstance(found, Trait | Stage) or (isinstance(found, Constant) and isinstance(found.value, str | bool)):
             raise self._wrong(node, f"`{ast.unparse(node)}` in a calculation", "a number")
         return found
 
     def _name(self, node: ast.Name) -> Value:
+        if node.id in ("true", "false"):
+            return Constant(node.id == "true")
         if node.id in SCORES:
             return Score(node.id)
         if node.id == "stage":
@@ -253,7 +276,7 @@ class _Reader:
         if len(node.args) != 1 or node.keywords:
             raise self._wrong(node, f"`{ast.unparse(node)}`", expected)
         days = self._constant(node.args[0])
-        if not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
+        if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= MAX_DAYS:
             raise self._wrong(node, f"{days!r} days", expected)
         return days
 

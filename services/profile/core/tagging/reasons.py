@@ -19,6 +19,7 @@ from services.profile.core.tagging.tree import (
     Compare,
     Condition,
     Constant,
+    Contains,
     MonthsFalling,
     OneOf,
     Percentile,
@@ -75,7 +76,11 @@ def _value_in(text: str, words: Words, others: Others, calendar: Calendar) -> Sa
 
 
 def spell_number(value: object) -> str:
-    """12, 12.5, never 12.0; what is no number and no text is unknown."""
+    """12, 12.5, never 12.0; true, not True; what is not there is unknown."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(spell_number, value))
     if isinstance(value, float):
         if not isfinite(value):
             return "unknown"
@@ -117,6 +122,8 @@ def _atom(atom: Condition, others: Others, calendar: Calendar) -> Say:
             return lambda facts, day: (
                 f"{_label(left.name)} fell {spell_number(left_of(facts, day))} calendar months in a row"
             )
+        if isinstance(left, Trait) and isinstance(limit, Constant) and atom.sign == "==":
+            return lambda facts, day: f"{spell(left)} is {spell(limit)}"
         right_of = number(limit, others)
         return lambda facts, day: (
             f"{_noun(left, spell_number(left_of(facts, day)))}"
@@ -125,6 +132,8 @@ def _atom(atom: Condition, others: Others, calendar: Calendar) -> Say:
     if isinstance(atom, OneOf):
         value_of = number(atom.value, others)
         return lambda facts, day: f"{spell(atom.value)} is {spell_number(value_of(facts, day))}"
+    if isinstance(atom, Contains):
+        return lambda facts, day: f"{spell(atom.trait)} has {spell_number(atom.item)}"
     if isinstance(atom, Trait):
         return lambda facts, day: f"trait {atom.name} is known"
     if isinstance(atom, Tag):
@@ -160,7 +169,7 @@ def _label(name: str) -> str:
 def spell(value: Value) -> str:
     """A value as a person would write it."""
     if isinstance(value, Constant):
-        return str(value.value)
+        return spell_number(value.value)
     if isinstance(value, Window):
         return f"{_label(value.name)} {f'in {value.days} days' if value.days else 'ever'}"
     if isinstance(value, Since):

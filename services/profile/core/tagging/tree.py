@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A number or a text."""
+    """A number, a text, true or false."""
 
-    value: float | str
+    value: float | str | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,15 @@ class OneOf:
     """Whether the value is one of these."""
 
     value: Value
-    options: tuple[float | str, ...]
+    options: tuple[float | str | bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Whether a trait that is a list has this item; another value is a list of itself."""
+
+    trait: Trait
+    item: float | str | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ class Any:
     of: tuple["Condition", ...]
 
 
-Atom = Compare | OneOf | Trait | Tag | After
+Atom = Compare | OneOf | Contains | Trait | Tag | After
 Condition = Atom | Not | All | Any
 
 
@@ -151,4 +159,6 @@ def values_of(atom: Atom) -> tuple[Value, ...]:
         return (*values(atom.left), *values(atom.right))
     if isinstance(atom, OneOf):
         return values(atom.value)
+    if isinstance(atom, Contains):
+        return (atom.trait,)
     return ()
