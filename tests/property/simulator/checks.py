@@ -153,16 +153,16 @@ class Outcome:
         """What is held true, and when time alone can change it."""
         want, got = person.conclusion, state.conclusion
         due_ms = self.server.zsets.get(Slot("profile", self.partition(customer)).due, {}).get(customer)
+        facts = judgement(tuple(person.parts.values()), self.reference.now_ms, CUTS, CONFIG).facts
         if person.parts:
-            parts = tuple(person.parts.values())
-            facts = judgement(parts, self.reference.now_ms, CUTS, CONFIG).facts
             expected = next_due_ms(facts, CONFIG)
             if due_ms != expected:
                 yield f"profile: {self.name(customer)} is due at {due_ms}, expected {expected}"
-            if self.ages and got is not None:
-                want = conclude(facts, [], "", 0, CONFIG)[0]
-                # A sticky tag depends on when it was looked at; here it may be held or not.
-                want, got = (Conclusion(dict.fromkeys(one.tags.keys() - STICKY), one.stage) for one in (want, got))
+        if self.ages and got is not None and want is not None:
+            want = conclude(facts, [], "", 0, CONFIG)[0]
+            # A sticky tag depends on when it was looked at, and so does since when, of who is left without events,
+            # too: days may pass between the split and the hand-over.
+            want, got = (Conclusion(dict.fromkeys(one.tags.keys() - STICKY), one.stage) for one in (want, got))
         if want != got:
             yield f"profile: {self.name(customer)}: expected {want}, got {got}"
 
