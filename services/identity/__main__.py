@@ -3,7 +3,6 @@
 import sys
 
 from services.chassis import failpoints
-from services.chassis.clock import now_ms
 from services.chassis.health import Health, serve_ops
 from services.chassis.kafka.line import Worker
 from services.chassis.kafka.loop import Loop, LoopConfig
@@ -34,7 +33,7 @@ def main(stop: Stop) -> None:
     ops = serve_ops(settings.metrics_port, health, settings.ops_host)
     policy = load_policy(settings.policy)
     ledger = durable_ledger(settings.redis_url, settings.relaxed_durability)
-    graph, adoption = Graph(ledger, policy), Adoption(ledger.client, policy)
+    graph, adoption = Graph(ledger, policy, is_told=True), Adoption(ledger.client, policy)
     writer = Writer(policy, settings.partitions, open_registry(settings.schema_registry_url))
     encode = Encoder(policy, settings.identifier_key_bytes()).encode
 
@@ -42,7 +41,7 @@ def main(stop: Stop) -> None:
         return read_range(settings.kafka_bootstrap, TOPIC, partition, first, last)
 
     def open_worker(claim: Claim) -> Worker:
-        adoption.adopt(now_ms())
+        adoption.adopt()
         return IdentityWorker(claim, ledger, graph, writer, policy, encode, read_back)
 
     janitor = Janitor(

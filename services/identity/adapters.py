@@ -48,8 +48,15 @@ class Encoder:
 class Graph:
     """The identity graph in one Redis primary. Everything it does to the graph happens inside resolve.lua."""
 
-    def __init__(self, ledger: Ledger, policy: Policy) -> None:
+    def __init__(
+        self, ledger: Ledger, policy: Policy, is_told: bool = False, since: tuple[int, int] | None = None
+    ) -> None:
+        """is_told: the first batch under another policy than before tells it (see policies.py); `since`: as if with
+        this log time and offset."""
         self._ledger, self._policy = ledger, policy
+        self._told: dict[str, str | int] = {"version": policy.version} if is_told else {}
+        if since is not None:
+            self._told |= {"since_ms": since[0], "since_offset": since[1]}
         self._blobs: dict[int, bytes] = {}
         prefix = script_text("services.chassis.redis", "ledger.lua")
         self._resolve = ledger.client.register_script(prefix + script_text("services.identity", "resolve.lua"))
@@ -88,6 +95,7 @@ class Graph:
                 "window_ms": policy.window_ms,
                 "bucket_ms": policy.bucket_ms,
                 "namespace": NAMESPACE,
+                **self._told,
             },
             use_bin_type=False,  # Lua's cmsgpack knows no `bin`
         )

@@ -44,6 +44,7 @@ class Writer:
         self._change_codec = Codec("identity_change", registry)
         self.change = self._change_codec.decode
         self.touchpoint = Codec("touchpoint", registry)
+        self._limited = limited(get_logger())
 
     def _customer_of(self, raw: bytes) -> tuple[bytes, int]:
         """16 bytes of the graph → key and partition of the customer's records."""
@@ -73,6 +74,10 @@ class Writer:
                 source = b"%d.%d.%d" % (generation, record.partition, record.offset)
                 headers = [_EVENT, ("n", b"%d" % act.n), ("node", self._node(act.node)), ("src", source), *order]
                 out.append(Output(RESOLVED, partition, key, record.value, headers))
+            elif isinstance(act, d.Adopted):
+                adopted = self._adopted(act, f"{generation}.{record.partition}.{act.offset}")
+                adopted.headers += order
+                out.append(adopted)
             elif isinstance(act, d.Poisoned):
                 error = record.poison or "cannot be read"
                 letter = dead_letter(record, SERVICE, error, self._partitions, self._registry, now_ms)
@@ -115,6 +120,17 @@ class Writer:
             value["nodes"] = [self.node(node) for node in act.nodes]
         headers = [("kind", kind.encode()), ("n", b"%d" % act.n), ("src", place.encode())]
         return Output(RESOLVED, partition, key, self._log_codec.encode(value), headers)
+
+    def _adopted(self, act: d.Adopted, place: str) -> Output:
+        metrics.CHANGES.labels("policy").inc()
+        metrics.POLICY.set(act.number)
+        self._limited.warning("policy.changed", number=act.number, version=act.version, before=act.before)
+        value = {
+            "g": act.g, "kind": "policy", "customer_id": "", "from_id": act.before, "nodes": [act.version],
+            "reason": act.text, "cause": place, "event_id": "", "source": "", "occurred_at": act.since_ms,
+            "accepted_at": act.since_ms,
+        }  # fmt: skip
+        return Output(CHANGES, partition_of(b"", self._partitions), b"", self._change_codec.encode(value), [])
 
     def _change(self, act: d.Change, touchpoint: Json, place: str) -> dict[str, Any]:
         return {

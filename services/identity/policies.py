@@ -1,4 +1,4 @@
-"""Which version of the policy holds since when, in Redis beside the graph."""
+"""Which version of the policy holds since when. The graph script tells it, as a change among all others."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,12 @@ import msgpack
 
 from services.chassis.errors import Retriable
 from services.chassis.failpoints import fp
-from services.chassis.logs import get_logger
 from services.chassis.redis.client import RedisClient, RedisError
-from services.chassis.redis.ledger import script_text
 from services.identity import metrics
 from services.identity.adapters import TAG
 from services.identity.core.policy import Policy
 
-HOLDS, ALL = f"{TAG}:policy", f"{TAG}:policies"
+HOLDS, ALL, RULES = f"{TAG}:policy", f"{TAG}:policies", f"{TAG}:rules:"
 
 
 class Version(NamedTuple):
@@ -26,7 +24,7 @@ class Version(NamedTuple):
 
 
 class Adoption:
-    """Of one process: the policy is adopted once, when the first partition is claimed.
+    """Of one process: its rules are put down once, when the first partition is claimed; the first batch tells them.
 
     Not earlier: before a claim nobody knows whether this Redis is the right one, and what was lost is rebuilt into an
     empty one only.
@@ -34,27 +32,24 @@ class Adoption:
 
     def __init__(self, client: RedisClient, policy: Policy) -> None:
         self._client, self._policy, self._is_done = client, policy, False
-        self._script = client.register_script(script_text("services.identity", "policy.lua"))
 
-    def adopt(self, now_ms: int) -> None:
-        """Write the version where another one held before, and say so. Raises Retriable."""
+    def adopt(self) -> None:
+        """Write the rules under their version, where the script finds them. Raises Retriable."""
         if self._is_done:
             return
         try:
             fp("before_policy", RedisError)
-            number, raw = self._script(keys=[HOLDS, ALL], args=[self._policy.version, now_ms])
+            self._client.set(f"{RULES}{self._policy.version}", self._policy.text)
+            number = self._client.hget(HOLDS, "number")
             fp("after_policy", RedisError)
         except RedisError as error:
-            raise Retriable(f"the version of the identity policy: {error}") from error
-        before = raw.decode()
-        metrics.POLICY.set(number)
-        if before != self._policy.version:
-            get_logger().warning("policy.changed", number=number, version=self._policy.version, before=before)
+            raise Retriable(f"the rules of the identity policy: {error}") from error
+        metrics.POLICY.set(int(number or 0))
         self._is_done = True
 
 
 def versions(client: RedisClient) -> list[Version]:
-    """All that ever held, oldest first. Raises Retriable."""
+    """The last thousand that held, oldest first; all that ever did are in ClickHouse. Raises Retriable."""
     try:
         found = client.lrange(ALL, 0, -1)
     except RedisError as error:

@@ -22,6 +22,8 @@
 --        <tag>:counters        g (order of changes), created (births), batches (that decided something, over all
 --                              partitions), said (refusals announced)
 --        <tag>:seen            numbers of the message-id buckets; <tag>:seen:<bucket> the ids
+--        <tag>:policy          told: the version that was told last, number: of it; <tag>:policies the last thousand;
+--                              <tag>:rules:<version> the rules of each, written by who is about to work under it
 -- Answer: {status, decisions, duplicates dropped, erased dropped, refusals not announced again}; decisions = cmsgpack
 --   {position, events, others, batch, next position, lists}: events is a run of >I4 rel c16 customer I4 n c17 node;
 --   others are lists whose first element is rel; batch: number in the order in which the graph decided; lists of
@@ -154,6 +156,21 @@ local ident_new, gone, births = {}, {}, {}
 local today, tomorrow_ms, untold = 0, DAY_MS, 0
 
 local function emit(...) others[#others + 1] = {...} end
+
+-- A batch under another version than the one before tells it first, with its rules: what anybody decided, and under
+-- what, is one order. policy.version is missing where nothing is told; a rebuild says when and where it was told.
+local adopted
+if policy.version and size > 0 then
+  local held = redis.call('HMGET', tag .. ':policy', 'told', 'number')
+  local before = held[1] or ''
+  if before ~= policy.version then
+    local number = before == '' and 1 or tonumber(held[2]) + 1
+    adopted = {number, policy.version, policy.since_ms or events[1].log_ms, before}
+    g = g + 1
+    emit(events[1].rel, 'V', g, number, policy.version, before, adopted[3], policy.since_offset or tonumber(ARGV[3]),
+      redis.call('GET', tag .. ':rules:' .. policy.version) or '')
+  end
+end
 
 local function index_of(list, id)
   local from = 1
@@ -694,6 +711,7 @@ if #out > 0 or #others > 0 then
   batches = batches + 1
   entry = cmsgpack.pack({tonumber(ARGV[3]), table.concat(out), others, batches, tonumber(ARGV[4]), rolls})
 end
+local adopted_text = adopted and cmsgpack.pack(adopted)
 local sets, dels = {}, {}
 local function set(key, value)
   local place = #sets
@@ -744,6 +762,11 @@ end
 for bucket, list in pairs(seen_new) do
   chunked('SADD', tag .. ':seen:' .. bucket, list, 1)
   if not buckets[bucket] then redis.call('SADD', tag .. ':seen', bucket) end
+end
+if adopted then
+  redis.call('HSET', tag .. ':policy', 'number', adopted[1], 'told', adopted[2])
+  redis.call('RPUSH', tag .. ':policies', adopted_text)
+  redis.call('LTRIM', tag .. ':policies', -1000, -1)
 end
 if entry ~= '' then
   redis.call('HSET', tag .. ':counters', 'g', g, 'created', created, 'batches', batches, 'said', said)

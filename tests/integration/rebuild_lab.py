@@ -37,6 +37,7 @@ from services.chassis.registry import open_registry
 from services.chassis.run import Stop
 from services.identity.adapters import Encoder, Graph, load_policy
 from services.identity.handler import IdentityWorker, Writer
+from services.identity.policies import Adoption
 from services.notify.adapters.destinations import load_destinations
 from services.notify.adapters.durable import wait_for_log
 from services.notify.channels.sink import SinkStore
@@ -79,17 +80,19 @@ class Lab:
         self.sent = 0
         self.known: list[str] = []
         self.has_silent = True
-        self.tags = "deploy/config/tags.yaml"
+        self.tags, self.policy = "deploy/config/tags.yaml", "deploy/config/identity.yaml"
 
     def start(self, profile: Sequence[int] | None = None) -> None:
         """New owners of everything; `profile`: of these partitions of profile only."""
         bootstrap, partitions = self.settings.kafka_bootstrap, self.partitions
         ledger = Ledger(self.redis)
-        policy = load_policy("deploy/config/identity.yaml")
-        writer, graph = Writer(policy, partitions, self.registry), Graph(ledger, policy)
+        policy = load_policy(self.policy)
+        writer, graph = Writer(policy, partitions, self.registry), Graph(ledger, policy, is_told=True)
+        adoption = Adoption(self.redis, policy)
         encode = Encoder(policy, self.settings.identifier_key_bytes()).encode
 
         def identity(claim: Claim) -> Worker:
+            adoption.adopt()
             read_back = lambda p, first, last: read_range(bootstrap, IDENTITY, p, first, last)  # noqa: E731
             return IdentityWorker(claim, ledger, graph, writer, policy, encode, read_back)
 

@@ -71,13 +71,28 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     moved: int = 0  # merged: how many of the nodes, at their end, came from the other customer; 0: not told
 
 
+class Adopted(msgspec.Struct, frozen=True, gc=False):
+    """From this batch on another policy holds: the number-th, with its rules as JSON text; `before`: the version it
+    replaced, empty for the first. since_ms, offset: log time and offset of the first touchpoint under it.
+    """
+
+    rel: int
+    g: int
+    number: int
+    version: str
+    before: str
+    since_ms: int
+    offset: int
+    text: str
+
+
 class Poisoned(msgspec.Struct, frozen=True, gc=False):
     """The touchpoint at `rel` could not be read."""
 
     rel: int
 
 
-Act = Event | Give | Take | Erase | Change | Poisoned
+Act = Event | Give | Take | Erase | Change | Adopted | Poisoned
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -149,4 +164,7 @@ def _act(item: list[Any], rolls: list[tuple[bytes, ...]]) -> Act:
         return Change(rel, "merged", int(item[3]), item[4], item[5], item[6], nodes, item[8].decode(), moved)
     if what == b"C":
         return Change(rel, item[2].decode(), int(item[3]), item[4], item[5], item[6], tuple(item[7]), item[8].decode())
+    if what == b"V":
+        g, number, version, before, since_ms, offset, text = item[2:]
+        return Adopted(rel, g, number, version.decode(), before.decode(), since_ms, offset, text.decode())
     return Poisoned(rel)

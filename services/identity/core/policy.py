@@ -12,6 +12,8 @@ from hashlib import blake2b
 from services.identity.core.policy_reader import Reader
 
 HOUR_MS = 3_600_000
+# A policy is told whole, in one record: the broker takes about 1 MB.
+MAX_BYTES = 700_000
 # Places of identifiers are stored in two bytes.
 MAX_SIZE = 60_000
 # The kinds whose verification a touchpoint can state: bits of its flags (schemas/touchpoint).
@@ -54,7 +56,7 @@ class Policy:
 
     blocked: values of every kind, in lower case. attributes: source → codes of kinds that link nothing. verified:
     source → kinds that it may call verified. said_most: so many refusals, twice at most, are remembered as announced.
-    version: names the content; equal for equal rules.
+    text: the document as JSON. version: names it; equal for equal rules.
     """
 
     kinds: Mapping[str, Kind]
@@ -68,6 +70,7 @@ class Policy:
     hold_days: int = 30
     said_most: int = 50_000
     version: str = ""
+    text: str = ""
 
     def is_blocked(self, kind: str, value: str) -> bool:
         """True for a value that must never identify anybody (an empty one too), and for a kind nobody knows."""
@@ -98,13 +101,16 @@ def parse_policy(raw: object) -> Policy:
     blocked = frozenset(value.lower() for value in document.texts("blocked"))
     attributes, verified = _sources(document, kinds)
     document.end()
+    text = json.dumps(raw, sort_keys=False, default=str)
+    if len(text) > MAX_BYTES:
+        problems.append(f"expected at most {MAX_BYTES} bytes, got {len(text)}: it is told whole when it changes")
     if problems:
         raise PolicyError("identity policy is wrong:\n  " + "\n  ".join(problems))
     by_code = {kind.code: name for name, kind in kinds.items()}
-    version = blake2b(json.dumps(raw, sort_keys=False, default=str).encode(), digest_size=6).hexdigest()
+    version = blake2b(text.encode(), digest_size=6).hexdigest()
     return Policy(
         kinds, size, window_h * HOUR_MS, bucket_h * HOUR_MS, by_code, blocked, attributes, verified, hold_days,
-        said_most, version,
+        said_most, version, text,
     )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from services.identity.core.homes import parse_home
 from services.identity.core.links import message_of
 from services.identity.core.policy import Policy
 from services.identity.handler import CHANGES, Json, Writer
+from services.identity.rebuild.asking import Asking, no_read_back
 from services.identity.rebuild.older import Told, asked, id_of, request_of
-from services.identity.rebuild.replay import Asking, no_read_back
 from services.identity.rebuild.survey import TOPIC
 
 AUTHOR = "replay"

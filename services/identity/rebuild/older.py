@@ -18,6 +18,7 @@ from services.identity.core.decisions import Batch
 from services.identity.core.links import Asked, Request
 from services.identity.core.reasons import asked_of
 from services.identity.core.unlinks import customer_of
+from services.identity.rebuild.eras import Era, era_of
 
 ID, EDGE = 17, 12
 _FIELDS = (
@@ -44,6 +45,10 @@ ORDER BY g
 _LINKED = f"""
 SELECT batch, {_PLACE}, kind, nodes FROM identity_changes_raw FINAL
 WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1) AND kind IN ('linked', 'blocked') ORDER BY batch, o
+"""
+_ERAS = """
+SELECT batch, nodes, reason, toUnixTimestamp64Milli(occurred_at) AS occurred_at, cause FROM identity_changes_raw FINAL
+WHERE kind = 'policy' ORDER BY g
 """
 _BATCHES = f"""
 SELECT batch, p, min(o), max(o) + 1 FROM (
@@ -93,6 +98,10 @@ class Older:
                     " taken and whose order was not recorded (column batch is 0): written by an older release"
                 )
         return found
+
+    def eras(self) -> dict[int, Era]:
+        """Number of the first batch under a policy → that policy."""
+        return {int(row["batch"]): era_of(row) for row in self.clickhouse.query_rows(_ERAS)}
 
     def touchpoints(self) -> Iterator[Told]:
         """In the order of batches and offsets."""

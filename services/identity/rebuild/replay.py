@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
+from services.chassis.avro import Codec
 from services.chassis.errors import Fatal
 from services.chassis.kafka.spool import Spool
 from services.chassis.records import Decision, Record
@@ -18,30 +19,20 @@ from services.chassis.redis.ledger import Ledger
 from services.chassis.redis.rebuild import open_ledger
 from services.chassis.redis.slots import Slot
 from services.chassis.registry import Registry
-from services.identity.adapters import SERVICE, TAG, Encoder, Graph
+from services.identity.adapters import SERVICE, TAG
 from services.identity.core.decisions import Batch
-from services.identity.core.links import Asked, message_of
+from services.identity.core.links import Asked, Request, message_of
 from services.identity.core.policy import Policy
-from services.identity.handler import IdentityWorker, Json, Writer
-from services.identity.rebuild.older import Told, asked, id_of, request_of
+from services.identity.handler import Json
+from services.identity.policies import RULES
+from services.identity.rebuild.asking import Under
+from services.identity.rebuild.eras import Era
+from services.identity.rebuild.older import ID, Told, asked, id_of, request_of
 from services.identity.rebuild.outputs import Outputs, Rebuilt, Sources
 from services.identity.rebuild.survey import TOPIC, Survey
 
 PURGE_EVERY = 200
 _NOTHING = Decision()
-
-
-class Asking(IdentityWorker):
-    """The worker, for requests too of which only the identifier's digest is known."""
-
-    requests: dict[int, tuple[Asked, Json]]
-
-    def _ask(self, record: Record, rel: int, decoded: dict[int, Json]) -> Asked:
-        known = self.requests.pop(record.offset, None)
-        if known is None:
-            return super()._ask(record, rel, decoded)
-        decoded[rel] = known[1]
-        return known[0]
 
 
 class Rebuild:
@@ -54,11 +45,7 @@ class Rebuild:
         """`sources.worked`: partition → offset before which everything is known to be worked off and sent. `spool`
         takes what was written to touchpoints.resolved and is not there any more."""
         self._ledger, self._partitions, self._found, self._sources = ledger, partitions, found, sources
-        self._advance = advance
-        self._graph = Graph(ledger, policy)
-        writer, encode = Writer(policy, partitions, registry), Encoder(policy, key).encode
-        self._codec = writer.touchpoint
-        self._policy, self._refused = policy, set[bytes]()
+        self._advance, self._refused, self._codec = advance, set[bytes](), Codec("touchpoint", registry)
         self._codes = {name: kind.code for name, kind in policy.kinds.items()}
         self._ahead: dict[int, Record] = {}
         self._told: dict[tuple[int, int], Told] = {}
@@ -70,18 +57,14 @@ class Rebuild:
         self._older_next = next(self._older, None)
         self._linked = older.linked() if older else iter(())
         self._linked_next = next(self._linked, None)
-        self._encode = encode
+        self._eras = {**(older.eras() if older else {}), **found.eras}
         self._seams = {p: sources.firsts[TOPIC, p] for p in range(partitions)}
         self.claims = {
             p: open_ledger(ledger, Slot(SERVICE, p, True), TOPIC, 0 if older else self._seams[p], found.generation)
             for p in range(partitions)
         }
-        self._workers = {
-            p: Asking(claim, ledger, self._graph, writer, policy, encode, no_read_back)
-            for p, claim in self.claims.items()
-        }
-        for worker in self._workers.values():
-            worker.requests = {}
+        self._key, self._registry = key, registry
+        self._under = Under(ledger, policy, None, key, registry, self.claims)
 
     def run(self) -> Rebuilt:
         """Work off every batch. Raises Fatal naming the first difference between what is decided and what was sent."""
@@ -91,18 +74,33 @@ class Rebuild:
             if self.claims[partition].position > batch.first:
                 raise Fatal(f"{TOPIC} partition {partition}: batch {number} begins at {batch.first} again")
             self._silent(partition, batch.first)
+            if number in self._eras:
+                self._begin(self._eras[number], partition, number, batch.upto)
             self._work(partition, number, batch.upto)
             # What follows and left no trace goes as early as it can have been.
             self._silent(partition, following.get(number, max(worked.get(partition, 0), batch.upto)))
             if count % PURGE_EVERY == PURGE_EVERY - 1:
-                self._graph.purge(self._partitions)
+                self._under.graph.purge(self._partitions)
         for partition, claim in self.claims.items():
             self._silent(partition, max(worked.get(partition, 0), claim.position, self._seams[partition]))
         self._close(max(self._batches, default=0))
         return self.done
 
+    def _begin(self, era: Era, partition: int, number: int, upto: int) -> None:
+        """From this batch on another policy holds."""
+        policy = era.policy()
+        self._ledger.client.set(f"{RULES}{era.version}", era.text)
+        self._codes |= {name: kind.code for name, kind in policy.kinds.items()}
+        self._under = Under(self._ledger, policy, era, self._key, self._registry, self.claims)
+        is_silent = self._older_next is None or self._older_next.batch != number
+        if is_silent and upto <= self._seams[partition]:
+            # The batch told the policy and nothing else; its touchpoints are in no table. One that asks for nothing.
+            message = message_of("", f"policy {era.version}")
+            self._under.workers[partition].requests[era.offset] = asked(Request.UNLINK, [bytes(ID)], message), {}
+            self._step(partition, [Record(TOPIC, partition, era.offset, b"", None, {}, era.since_ms)], era.offset + 1)
+
     def _close(self, last: int) -> None:
-        self._graph.purge(self._partitions)
+        self._under.graph.purge(self._partitions)
         if last:
             self._ledger.client.hset(f"{TAG}:counters", "batches", last)
         for claim in self.claims.values():
@@ -125,7 +123,7 @@ class Rebuild:
             if told.nodes:
                 self._step(partition, events, told.offset)
                 events = []
-                self._workers[partition].requests[told.offset] = self._request(told)
+                self._under.workers[partition].requests[told.offset] = self._request(told)
                 self._step(partition, [record], told.offset + 1)
             else:
                 record.value = self._codec.encode(told.fields)
@@ -154,13 +152,13 @@ class Rebuild:
         know, and that neither joined nor was refused, had been erased before anybody knew it. Nothing else tells of it.
         A refusal is announced once: who was refused before may have been refused again.
         """
-        client, fields = self._ledger.client, told.fields
+        client, fields, policy = self._ledger.client, told.fields, self._under.policy
         for identifier in fields["identifiers"]:
             kind, _, value = identifier.partition(":")
-            if self._policy.is_blocked(kind, value):
+            if policy.is_blocked(kind, value):
                 continue
-            raw = self._encode(identifier)
-            if raw[0] in self._policy.attributes.get(fields["source"], ()):
+            raw = self._under.encode(identifier)
+            if raw[0] in policy.attributes.get(fields["source"], ()):
                 continue
             if raw not in self._refused and new.get(raw, told.offset + 1) > told.offset:
                 client.set(f"{TAG}:i:".encode() + raw, b"-", nx=True)
@@ -199,7 +197,7 @@ class Rebuild:
         claim = self.claims[partition]
         claim.poisoned = Poisoned(allowed=upto)
         log_ms = log_ms or (records[-1].log_ms if records else 0)
-        entry = self._workers[partition].step(records, {}, upto, log_ms, 0)
+        entry = self._under.workers[partition].step(records, {}, upto, log_ms, 0)
         if entry is not None and entry.outputs:
             self._outputs.compare(claim, entry, {record.offset: record.log_ms for record in records}, self._told)
         self.done.touchpoints += len(records)
@@ -212,8 +210,3 @@ def _following(found: Mapping[int, tuple[int, Batch]]) -> dict[int, int]:
     for number in sorted(found):
         by_partition[found[number][0]].append(number)
     return {number: found[after][1].first for numbers in by_partition.values() for number, after in pairwise(numbers)}
-
-
-def no_read_back(partition: int, first: int, last: int) -> list[Record]:
-    """A rebuild has decided everything itself. Raises Fatal."""
-    raise Fatal(f"{TOPIC} partition {partition}: a rebuild restores no outbox")

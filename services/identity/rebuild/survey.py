@@ -11,6 +11,7 @@ from services.chassis.records import Record
 from services.chassis.registry import Registry
 from services.identity.core.decisions import Batch, parse_header
 from services.identity.handler import CHANGES, RESOLVED
+from services.identity.rebuild.eras import KIND, Era, era_of
 
 TOPIC, DEAD = "touchpoints", "identity.dead"
 OUTPUTS = (RESOLVED, CHANGES, DEAD)
@@ -18,11 +19,15 @@ OUTPUTS = (RESOLVED, CHANGES, DEAD)
 
 @dataclass(slots=True)
 class Survey:
-    """What the output topics say of how the input was worked: batches by number, poison by place, the generation."""
+    """What the output topics say of how the input was worked: batches by number, poison by place, the generation.
+
+    eras: number of the first batch under a policy → that policy.
+    """
 
     batches: dict[int, tuple[int, Batch]] = field(default_factory=dict)
     poison: dict[tuple[int, int], str] = field(default_factory=dict)
     dead: dict[int, dict[str, int]] = field(default_factory=dict)  # partition → last number in identity.dead by place
+    eras: dict[int, Era] = field(default_factory=dict)
     generation: int = 1
 
 
@@ -35,7 +40,7 @@ def generation_of(bootstrap: str, partitions: int, firsts: Mapping[Place, int]) 
 
 def survey(bootstrap: str, partitions: int, firsts: dict[Place, int], registry: Registry) -> Survey:
     """Read the headers of everything identity wrote. Raises Fatal for records that say nothing of their order."""
-    found, codec = Survey(), Codec("dead_letter", registry)
+    found, codec, change = Survey(), Codec("dead_letter", registry), Codec("identity_change", registry)
     generations: set[int] = set()
     with Streams(bootstrap, {place: firsts[place] for place in places(OUTPUTS, partitions)}) as streams:
         for place in places(OUTPUTS, partitions):
@@ -51,6 +56,10 @@ def survey(bootstrap: str, partitions: int, firsts: dict[Place, int], registry: 
                     source, _, number = record.headers["seq"].partition(b":")
                     base, name = found.dead.setdefault(int(source), {}), f"{place[0]}/{place[1]}"
                     base[name] = max(int(number), base.get(name, 0))
+                elif place[0] == CHANGES and not record.key:  # of no customer
+                    told = change.decode(record.value)
+                    if told["kind"] == KIND:
+                        found.eras[parse_header(raw).number] = era_of(told)
                 elif place[0] == RESOLVED:
                     generations.add(int(record.headers["src"].partition(b".")[0]))
     if len(generations) > 1:
