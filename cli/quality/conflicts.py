@@ -9,37 +9,45 @@ from cli.quality.masking import shown
 from cli.quality.store import EVENTS, SPILLED
 from services.chassis.clickhouse import Clickhouse
 
-# What each source said last of each field, as profile reads it (services/profile/core/traits.py): a JSON null and a
-# name under $unset take its statement back, $set_once yields to whatever anybody says, a future clock is a day ahead.
-_STATED = f"""
+# Every statement about a field, as profile reads it (services/profile/core/traits.py): a JSON null and a name under
+# $unset take their statement back, $set_once yields to whatever anybody says, a future clock is a day ahead.
+_STATEMENTS = f"""
 (
-    SELECT customer_id, trait, source, max((at_ms, event_id)) AS latest, argMax(value, (at_ms, event_id)) AS value
-    FROM
-    (
-        SELECT customer_id, source, event_id, pair.1 AS trait, pair.2 AS value,
-            least(toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at) + 86400000) AS at_ms
-        FROM {EVENTS}
-        ARRAY JOIN arrayConcat(
-            arrayFilter(pair -> NOT startsWith(pair.1, '$'), JSONExtractKeysAndValuesRaw(traits)),
-            arrayMap(
-                name -> (name, 'null'),
-                arrayFilter(
-                    name -> NOT JSONHas(traits, name),
-                    arrayConcat(
-                        JSONExtract(traits, '$unset', 'Array(String)'),
-                        if(JSONType(traits, '$unset') = 'String', [JSONExtractString(traits, '$unset')], [])
-                    )
+    SELECT customer_id, source, event_id, pair.1 AS trait, pair.2 AS value,
+        least(toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at) + 86400000) AS at_ms
+    FROM {EVENTS}
+    ARRAY JOIN arrayConcat(
+        arrayFilter(pair -> NOT startsWith(pair.1, '$'), JSONExtractKeysAndValuesRaw(traits)),
+        arrayMap(
+            name -> (name, 'null'),
+            arrayFilter(
+                name -> NOT JSONHas(traits, name),
+                arrayConcat(
+                    JSONExtract(traits, '$unset', 'Array(String)'),
+                    if(JSONType(traits, '$unset') = 'String', [JSONExtractString(traits, '$unset')], [])
                 )
             )
-        ) AS pair
-        WHERE traits != '{{}}'
-    )
+        )
+    ) AS pair
+    WHERE traits != '{{}}'
+)
+"""
+# Fields of customers of which two sources ever spoke, and not all the same: few, and found by numbers alone. What each
+# said last is worked out for these only: for all there are it took six times as long, most of it on disk.
+_IN_QUESTION = f"""
+SELECT cityHash64(customer_id, trait) AS field FROM {_STATEMENTS} GROUP BY field
+HAVING min(cityHash64(source)) != max(cityHash64(source)) AND min(cityHash64(value)) != max(cityHash64(value))
+"""
+_SAID_LAST = f"""
+(
+    SELECT customer_id, trait, source, max((at_ms, event_id)) AS latest, argMax(value, (at_ms, event_id)) AS value
+    FROM {_STATEMENTS} WHERE cityHash64(customer_id, trait) IN ({_IN_QUESTION})
     GROUP BY customer_id, trait, source
 )
 """
 _CONFLICTS = f"""
 SELECT customer_id, trait, groupArray(source), groupArray(value), groupArray(latest.1), groupArray(latest.2)
-FROM {_STATED}
+FROM {_SAID_LAST}
 GROUP BY customer_id, trait
 HAVING uniqExactIf(value, value != 'null') > 1
     AND ({{takes_part:String}} = '' OR has(groupArray(source), {{takes_part:String}}))

@@ -11,7 +11,7 @@ DAY_MS = 86_400_000
 MAX_FIELDS = 5_000
 BOUNDED = f"SETTINGS max_rows_to_group_by = {MAX_FIELDS}, group_by_overflow_mode = 'any'"
 # Beyond these bytes ClickHouse groups and sorts on disk.
-SPILLED = "SETTINGS max_bytes_before_external_group_by = 268435456, max_bytes_before_external_sort = 268435456"
+SPILLED = "SETTINGS max_bytes_before_external_group_by = 536870912, max_bytes_before_external_sort = 536870912"
 EMPTY = "('', 'null', '\"\"', '[]', '{}')"
 # As the view `events`, which does not show identifiers and originals. Corrections of the graph state nothing.
 EVENTS = """
