@@ -58,7 +58,7 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
     kind = kind_of(event, config)
     if kind > INTERACTION or kind & (INTERACTION - 1) or name in catalogue.watched or name not in part.counters:
         return False
-    if any(measure.may_add(event.properties) for measure in catalogue.measures.get(name, ())):
+    if name in catalogue.measures and any(measure.may_add(event.properties) for measure in catalogue.measures[name]):
         return False
     if event.traits and catalogue.traits and _may_change(event, catalogue.traits):
         return False

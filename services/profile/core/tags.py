@@ -33,9 +33,8 @@ def conclude(
     tags: dict[str, TagState] = {}
     facts.held = tags
     added: list[tuple[str, str, str]] = []
-    for definition, is_held in zip(catalogue.tags, held_now, strict=True):
-        if not is_held:
-            continue
+    for place in held_now:
+        definition = catalogue.tags[place]
         name = definition.name
         held = prior.get(name)
         if held is not None and (definition.clock is None or _is_kept(definition, facts, missing)):
@@ -96,8 +95,12 @@ def _begun(facts: Facts, cause: str, cause_at_ms: int, config: ProfileConfig) ->
 def _stage_since_ms(
     facts: Facts, before: Sequence[Conclusion], cause: str, cause_at_ms: int, config: ProfileConfig
 ) -> int:
-    definition = next(stage for stage in config.catalogue.stages if stage.name == facts.stage)
-    if definition.clock is not None:
-        return config.calendar.start_ms(definition.clock(facts)[0])
-    since_ms = min((one.stage_since_ms for one in before if one.stage == facts.stage), default=None)
+    stage = facts.stage
+    clock = config.catalogue.stage_clocks.get(stage)
+    if clock is not None:
+        return config.calendar.start_ms(clock(facts)[0])
+    since_ms: int | None = None
+    for one in before:
+        if one.stage == stage and (since_ms is None or one.stage_since_ms < since_ms):
+            since_ms = one.stage_since_ms
     return _begun(facts, cause, cause_at_ms, config)[0] if since_ms is None else since_ms

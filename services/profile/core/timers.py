@@ -27,6 +27,8 @@ def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
 
 def untils_ms(facts: Facts, conclusion: Conclusion, config: ProfileConfig) -> dict[str, int]:
     """Of every tag that is held: when it ends if nothing happens; 0: not within what is known."""
+    if not conclusion.tags:
+        return {}
     missing = facts.missing_measures()
     return {
         # What stays because its measures are not complete ends when they are, not by time.

@@ -45,7 +45,7 @@ class Definition:
 class Catalogue:
     """All of it, in the order of evaluation: stages first, tags after those they name, segments last.
 
-    judge            (facts, day, held before, whether measures are missing) → stage, and of each tag whether it holds
+    judge            (facts, day, held before, whether measures are missing) → stage, and places of the tags that hold
     next_day         over all of them; both as <name>_visitor for people without purchases and refunds
     watched          names of events that a counter without properties or a condition names
     measures         by event name, what to add up when such an event is folded
@@ -55,14 +55,15 @@ class Catalogue:
     looks_at_months  whether one looks at calendar months
     traits           names of traits that conditions look at
     afters           (later, earlier) moments that conditions compare
+    stage_clocks     stages that time begins: name → see Definition.clock
     version          of everything; measures_version: of the measures alone, "" without any
     """
 
     counters: Mapping[str, Counter]
     stages: tuple[Definition, ...]
     tags: tuple[Definition, ...]
-    judge: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]"
-    judge_visitor: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]"
+    judge: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, list[int]]]"
+    judge_visitor: "Callable[[Facts, int, Mapping[str, object], bool], tuple[str, list[int]]]"
     next_day: "Callable[[Facts, int], int]"
     next_day_visitor: "Callable[[Facts, int], int]"
     watched: frozenset[str]
@@ -73,5 +74,6 @@ class Catalogue:
     looks_at_months: bool
     traits: frozenset[str]
     afters: tuple[tuple[str, str], ...]
+    stage_clocks: "Mapping[str, Callable[[Facts], tuple[int, str]]]"
     version: str
     measures_version: str

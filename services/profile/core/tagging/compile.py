@@ -5,13 +5,13 @@ wrote: names stand in it as quoted constants.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import cast
 
 from services.profile.core.rfm import NEVER
-from services.profile.core.tagging.facts import Facts
+from services.profile.core.tagging.facts import KNOWN_DAYS, Facts
 from services.profile.core.tagging.tree import (
     After,
     All,
@@ -36,15 +36,15 @@ from services.profile.core.tagging.tree import (
     atoms,
     values_of,
 )
-from services.profile.core.tagging.vocabulary import SPEND
+from services.profile.core.tagging.vocabulary import INTERACTIONS, ORDERS, SPEND
 
 Holds = Callable[[Facts, int], bool]
 NextDay = Callable[[Facts, int], int]
 Number = Callable[[Facts, int], float | str | None]
-JudgeAll = Callable[[Facts, int, Mapping[str, object], bool], tuple[str, tuple[bool, ...]]]
-# Calls that cost little and are made by many conditions: days of moments, orders, scores, percentiles.
+JudgeAll = Callable[[Facts, int, Mapping[str, object], bool], tuple[str, list[int]]]
+# What costs little and is asked by many conditions: days of moments, orders, scores, percentiles.
 _CHEAP = re.compile(
-    r"f\.day\('[a-z_]+'\)|f\.sum\('orders', \d+, t\)|f\.scores\(t\)\[\d\]"
+    r"f\.[a-z_]+_day\b|f\.events\b|f\.day\('[a-z_]+'\)|f\.sum\('orders', \d+, t\)|f\.scores\(t\)\[\d\]"
     r"|f\.percentile\('[a-z_]+', t\)|f\.score_change\(t\)"
 )
 _SCORES = {"r": "f.scores(t)[0]", "f": "f.scores(t)[1]", "m": "f.scores(t)[2]", "composite": "f.composite(t)"}
@@ -81,44 +81,54 @@ class Judged:
 
 
 def judge_all(
-    stages: Iterable[tuple[str, Condition | bool | None]], tags: Iterable[Judged], others: Others
+    stages: Iterable[tuple[str, Condition | bool | None]], tags: Sequence[Judged], others: Others
 ) -> JudgeAll:
-    """The stage, and of each tag whether it holds, in one function: what several conditions ask is asked once.
+    """The stage, and the places of the tags that hold, in one function: what several conditions ask is asked once.
 
     The function takes facts, day, the tags that were held and whether measures are missing: what looks at them stays
     as it was. Tags stand behind those they name.
     """
-    lines, text = [], "stage = "
+    text = "stage = "
     for name, condition in stages:
-        text += f"{name!r} if {_truth(condition)} else " if condition is not None else repr(name)
-    lines.append(text)
-    names = {}
+        if condition is None or condition is True:
+            text += repr(name)
+            break
+        text += f"{name!r} if {_truth(condition)} else " if condition is not False else ""
+    lines, names = [text, "found = []"], dict[str, str]()
     for place, tag in enumerate(tags):
-        variable = names[tag.name] = f"h{place}"
-        text = _truth(tag.condition)
-        if tag.ends is not None:
-            text = f"{text} or ({tag.name!r} in prior and not {_truth(tag.ends)})"
-        if tag.waits:
-            text = f"({tag.name!r} in prior) if missing else ({text})"
-        lines.append(f"{variable} = {text}")
-    body = "\n    ".join([*lines, f"return stage, ({''.join(f'{name}, ' for name in names.values())})"])
-    body = body.replace("others.stage(f, t)", "stage")
-    for name, variable in names.items():
-        body = body.replace(f"others.tag({name!r}, f, t)", variable)
+        text = _held(tag)
+        if text != "False":
+            lines += [f"{(name := f'h{place}')} = {text}", f"if {name}: found.append({place})"]
+            names[tag.name] = name
+    body = "\n    ".join([*lines, "return stage, found"]).replace("others.stage(f, t)", "stage")
+    for tag in tags:
+        body = body.replace(f"others.tag({tag.name!r}, f, t)", names.get(tag.name, "False"))
     return cast(JudgeAll, _function(_asked_once(body), others, "f, t, prior, missing"))
 
 
-def next_day(conditions: Iterable[tuple[Condition, str]], others: Others) -> NextDay:
+def _held(tag: Judged) -> str:
+    """Code that says whether a tag is held: as its condition says, or still, or as it was."""
+    text, is_prior = _truth(tag.condition), f"{tag.name!r} in prior"
+    if tag.ends is False:
+        text = f"{text} or {is_prior}"
+    elif tag.ends is not None and tag.ends is not True:
+        text = f"{text} or ({is_prior} and not {_truth(tag.ends)})"
+    return f"({is_prior}) if missing else ({text})" if tag.waits else text
+
+
+def next_day(conditions: Iterable[tuple[Condition, str]], others: Others, are_all: bool = False) -> NextDay:
     """The first day later than t on which time alone may change what one of the conditions says; NEVER: none.
 
     Each with the name of the tag whose holding it matters to, "" when it always does. Never too late; too early where
-    several days would have to come together.
+    several days would have to come together. are_all: the stages and tags that they name are among them.
     """
     found: dict[str, list[str]] = {}
     for condition, tag in conditions:
         guards = [code for code in (f"{tag!r} in f.held" if tag else "", _possible(condition)) if code]
         for atom in atoms(condition):
             for day in _days(atom):
+                if are_all and day.startswith("others."):
+                    continue
                 found.setdefault(day, []).append(" and ".join(guards))
     lines = [f"best = {NEVER}"]
     for day, texts in found.items():
@@ -209,7 +219,23 @@ def _comparison(compare: Compare) -> str:
         return f"f.differ({left}, {right})"
     if read == "trait" and not any(isinstance(side, Constant) for side in sides):
         return f"f.equal({left}, {right})"
-    return f"({left} {compare.sign} {right})"
+    return f"({_needed(compare)}{left} {compare.sign} {right})"
+
+
+def _needed(compare: Compare) -> str:
+    """Code that is false where a sum cannot be as large as the comparison wants it: of most people there is little."""
+    left, right = compare.left, compare.right
+    if compare.sign not in (">", ">=") or not isinstance(right, Constant) or isinstance(right.value, str):
+        return ""
+    (least,) = passing(compare.sign, right.value)
+    if isinstance(left, Window) and left.is_count and left.name != ORDERS and least > 0:
+        return f"f.events >= {least} and "
+    return f"{_may_fall(left, least)} and " if isinstance(left, MonthsFalling) and least > 0 else ""
+
+
+def _may_fall(value: MonthsFalling, months: int) -> str:
+    """Code that is false where nothing can fall for so many months: each had something, and more than the next one."""
+    return f"{'f.months' if value.name == INTERACTIONS else 'f.events'} >= {months}"
 
 
 def _read_as(constant: float | str | bool) -> str:
@@ -248,8 +274,12 @@ def _value(value: Value, read: str = "number") -> str:
 
 
 def _latest(since: Since) -> str:
-    if len(since.moments) == 1 and not since.events:
-        return f"f.day({since.moments[0]!r})"
+    days = [f"f.{name}_day" if name in KNOWN_DAYS else f"f.day({name!r})" for name in since.moments]
+    if len(days) == 1 and not since.events:
+        return days[0]
+    if len(days) == 2 and not since.events:
+        # NaN, a moment that never was, is not equal to itself and not later than anything.
+        return f"({days[0]} if {days[1]} != {days[1]} or {days[0]} >= {days[1]} else {days[1]})"
     return f"f.latest({since.moments!r}, ({''.join(f'{_quoted(event)}, ' for event in since.events)}))"
 
 
@@ -273,7 +303,9 @@ def _crossing(atom: Compare, left: Value, limit: float) -> list[str] | None:
             return []
         return [f"f.leaves({left.name!r}, {left.days}, {number}, t)" for number in passing(atom.sign, limit)]
     if isinstance(left, MonthsFalling):
-        return [f"f.months_flip({left.name!r}, lambda falls: falls {atom.sign} {limit!r}, t)"]
+        least = min([number for number in passing(atom.sign, limit) if number > 0], default=NEVER)
+        flip = f"f.months_flip({left.name!r}, lambda falls: falls {atom.sign} {limit!r}, t)"
+        return [f"({flip} if {_may_fall(left, least)} else {NEVER})"]
     return None
 
 

@@ -112,7 +112,6 @@ class _Parser:
         judged = [
             Judged(draft.name, draft.condition, draft.ends, bool(self._tags[draft.name].needs)) for draft in drafts
         ]
-        own = replace(self._others, tag_next=_never_tag, stage_next=_never)
         every = [atom for condition in conditions for atom in atoms(condition)]
         values = [value for atom in every for value in values_of(atom)]
         measured = {name: self._file.counters[name] for name, counter in self._counters.items() if counter.is_measure}
@@ -126,9 +125,11 @@ class _Parser:
                 [_of_visitors(one) for one in judged],
                 self._others,
             ),
-            next_day=next_day(guarded, own),
+            next_day=next_day(guarded, self._others, are_all=True),
             next_day_visitor=next_day(
-                [(left, tag) for one, tag in guarded if not isinstance(left := of_visitors(one), bool)], own
+                [(left, tag) for one, tag in guarded if not isinstance(left := of_visitors(one), bool)],
+                self._others,
+                are_all=True,
             ),
             watched=frozenset(
                 [event for counter in self._counters.values() if not counter.is_measure for event in counter.events]
@@ -140,6 +141,7 @@ class _Parser:
             interactions=tuple(sorted({limit for atom in every for limit in _interaction_limits(atom)})),
             looks_at_months=any(isinstance(value, MonthsFalling) for value in values),
             traits=frozenset(one.name for one in (*every, *values) if isinstance(one, Trait)),
+            stage_clocks={stage.name: stage.clock for stage in self._stages if stage.clock is not None},
             afters=tuple(sorted({(atom.later, atom.earlier) for atom in every if isinstance(atom, After)})),
             version=_digest(
                 msgspec.json.encode(
@@ -325,15 +327,6 @@ def _of_visitors(tag: Judged) -> Judged:
     return replace(
         tag, condition=tag.condition if isinstance(tag.condition, bool) else of_visitors(tag.condition), ends=ends
     )
-
-
-def _never(facts: Facts, t: int) -> int:
-    """Over all of them: what the stage and other tags are made of stands in the list itself."""
-    return NEVER
-
-
-def _never_tag(name: str, facts: Facts, t: int) -> int:
-    return NEVER
 
 
 def _quiet_days(atom: Atom) -> list[int]:

@@ -26,14 +26,24 @@ MAX_MONTHS = 12
 # (One more: an event may be a day ahead of today, in the next month.)
 _MONTHS_AHEAD = 4
 Scores = tuple[float, float, float]
+# Moments of which the view knows the day.
+KNOWN_DAYS = frozenset(("activity", "contact", "purchase", "first_purchase", "registration"))
 
 
 class Facts:
-    """Of one customer, as of `seen.today`. `held` and `stage` are filled in while the conclusion is drawn."""
+    """Of one customer, as of `seen.today`. `held` and `stage` are filled in while the conclusion is drawn.
+
+    <moment>_day  business day of a moment of KNOWN_DAYS
+    events        of all parts: no sum of a counter that adds 1 for an event exceeds it
+    months        at least as many calendar months had interactions
+    is_visitor    there is neither a purchase nor a refund without an order
+    may_rise      spend may rise although nothing happens: when a refund that names no order leaves the window
+    """
 
     __slots__ = (
         "_books", "_config", "_days", "_rings", "_scores", "_seen", "_sums", "_thresholds", "_traits",
-        "held", "rfm", "stage", "today",
+        "activity_day", "contact_day", "events", "first_purchase_day", "held", "is_visitor", "may_rise", "months",
+        "purchase_day", "registration_day", "rfm", "stage", "today",
     )  # fmt: skip
 
     def __init__(self, seen: View, rfm: Rfm, thresholds: Thresholds | None, config: ProfileConfig) -> None:
@@ -47,25 +57,31 @@ class Facts:
         self._scores: dict[int, Scores] = {self.today: (rfm.r or nan, rfm.f or nan, rfm.m or nan)}
         self._traits: dict[str, Json] | None = None
         self._books: list[Settled] | None = None
+        self.events, self.months, self.may_rise = seen.events, 0, False
+        for part in seen.parts:
+            self.months += len(part.months.days)
+            if part.money:
+                self.may_rise = True
+        bought, begun, registered = seen.purchase_day, seen.first_purchase_day, seen.registered_day
+        self.is_visitor = bought is None and not self.may_rise
+        self.purchase_day = nan if bought is None else bought
+        self.first_purchase_day = nan if begun is None else begun
+        self.registration_day = nan if registered is None else registered
+        self.activity_day: float = seen.activity_day if seen.parts else nan
+        self.contact_day: float = seen.churn_day if seen.parts else nan
 
     def anew(self, seen: View) -> "Facts":
         """The same customer after more events that changed no score."""
         return Facts(seen, self.rfm, self._thresholds, self._config)
 
-    @property
-    def is_visitor(self) -> bool:
-        """Whether there is neither a purchase nor a refund."""
-        return self._seen.purchase_day is None and not any(part.money for part in self._seen.parts)
-
-    @property
-    def may_rise(self) -> bool:
-        """Whether spend may rise although nothing happens: when a refund that names no order leaves the window."""
-        return any(part.money for part in self._seen.parts)
-
     def missing_measures(self) -> bool:
         """Whether some part has not been counted from its beginning by the measures of the catalogue."""
         wanted = self._config.catalogue.measures_version
-        return bool(wanted) and any(part.measured != wanted for part in self._seen.parts)
+        if wanted:
+            for part in self._seen.parts:
+                if part.measured != wanted:
+                    return True
+        return False
 
     def clock(self, moment: str) -> Clock | None:
         """(ms, place) of a moment (vocabulary.MOMENTS); None when it never was."""
@@ -102,6 +118,8 @@ class Facts:
 
     def minor(self, days: int, t: int) -> int:
         """Net spend of the days that end with t, minor units; 0: ever."""
+        if days == self._config.windows.rfm and t == self.today:
+            return self._seen.net_minor
         after = t - days if days else ALL_TIME
         return money_in(self._seen.parts, self.books(), after, self._config)[1]
 
@@ -148,7 +166,11 @@ class Facts:
     def _sum(self, name: str, days: int, t: int) -> float:
         if name == ORDERS:
             # Most people never buy: of them nothing is looked up.
-            return 0 if self._seen.purchase_day is None else self.orders(t - days if days else ALL_TIME)[0]
+            if self._seen.purchase_day is None:
+                return 0
+            if days == self._config.windows.rfm and t == self.today:
+                return self._seen.frequency
+            return self.orders(t - days if days else ALL_TIME)[0]
         if name == SPEND:
             return self.minor(days, t) / self._config.unit
         if days:

@@ -265,7 +265,8 @@ class _Reader:
             return calls[name](node)
         known = {*BUILT_IN, *self._words.counters}
         if name in known:
-            return Window(name, self._days(node))
+            counter = self._words.counters.get(name)
+            return Window(name, self._days(node), name != SPEND and not (counter and counter.sum))
         listed = [*known, *calls, "tag", "has_trait", "after"]
         raise self._wrong(node, f"the word {name}(){near(name, listed)}", f"one of {', '.join(sorted(listed))}")
 

@@ -12,10 +12,14 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sum over the last `days` business days, today included; days 0: over all time. name: of vocabulary.Sum."""
+    """A sum over the last `days` business days, today included; days 0: over all time. name: of vocabulary.Sum.
+
+    is_count: no event adds more than 1 to it.
+    """
 
     name: str
     days: int
+    is_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)

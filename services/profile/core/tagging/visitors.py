@@ -5,11 +5,13 @@ Of them orders are 0, and what they never did is no number: every comparison wit
 
 import operator
 from collections.abc import Callable
+from math import nan
 
 from services.profile.core.tagging.tree import (
     After,
     All,
     Any,
+    Arithmetic,
     Atom,
     Compare,
     Condition,
@@ -27,6 +29,7 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _BOUGHT = frozenset(("purchase", "first_purchase"))
+_UNKNOWN = Constant(nan)
 
 
 def of_visitors(condition: Condition) -> Condition | bool:
@@ -52,15 +55,30 @@ def of_visitors(condition: Condition) -> Condition | bool:
 def _atom(atom: Atom) -> Condition | bool:
     if isinstance(atom, After):
         return False if {atom.later, atom.earlier} & _BOUGHT else atom
-    if isinstance(atom, Compare) and isinstance(atom.right, Constant) and not isinstance(atom.right.value, str):
-        if isinstance(atom.left, Window) and atom.left.name == ORDERS:
-            return _SIGNS[atom.sign](0, atom.right.value)
-        if _is_unknown(atom.left):
-            return False
-    return atom
+    if not isinstance(atom, Compare):
+        return atom
+    left, right = _value(atom.left), _value(atom.right)
+    if _UNKNOWN in (left, right):
+        return False
+    if isinstance(left, Constant) and isinstance(right, Constant):
+        if isinstance(left.value, str) or isinstance(right.value, str):
+            return atom
+        return _SIGNS[atom.sign](left.value, right.value)
+    return Compare(atom.sign, left, right)
 
 
-def _is_unknown(value: Value) -> bool:
+def _value(value: Value) -> Value:
+    """Of a visitor; _UNKNOWN is what never was."""
+    if isinstance(value, Window) and value.name == ORDERS:
+        return Constant(0)
     if isinstance(value, Since):
-        return not value.events and _BOUGHT.issuperset(value.moments)
-    return isinstance(value, Score | Percentile)
+        moments = tuple(moment for moment in value.moments if moment not in _BOUGHT)
+        return Since(moments, value.events) if moments or value.events else _UNKNOWN
+    if isinstance(value, Score | Percentile):
+        return _UNKNOWN
+    if isinstance(value, Arithmetic):
+        left, right = _value(value.left), _value(value.right)
+        if _UNKNOWN in (left, right) or (value.sign == "/" and right == Constant(0)):
+            return _UNKNOWN
+        return Arithmetic(value.sign, left, right)
+    return value
