@@ -12,8 +12,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import cast
 
-import msgspec
-
 from cli.tags.population import parts_of
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.errors import Retriable
@@ -24,13 +22,13 @@ from services.chassis.redis.slots import Slot
 from services.profile.backfill import Asked, encode_asked, key_of
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import CustomerState
+from services.profile.states import Packer
 
 # Customers laid before a partition at once: a batch of profile, a second of its time.
 CHUNK = 200
 POLL_S = 0.1
 # So long nothing may get on before the command says who is left.
 PATIENCE_S = 60.0
-_states = msgspec.msgpack.Decoder(CustomerState)
 _EVENTS = """
 SELECT node, event_id, type, name, source, toUnixTimestamp64Milli(occurred_at) AS at,
     toUnixTimestamp64Milli(received_at), order_id, amount_minor, currency, traits, flags, properties,
@@ -54,6 +52,7 @@ class Backfill:
 
     def __init__(self, redis: RedisClient, store: Clickhouse, config: ProfileConfig, partitions: int) -> None:
         self._redis, self._store, self._config, self._partitions = redis, store, config, partitions
+        self._packer = Packer()
 
     def left(self) -> list[Owed]:
         """Everybody who is owed something, by walking through all states."""
@@ -66,7 +65,7 @@ class Backfill:
         catalogue = self._config.catalogue
         found = []
         for customer_id, raw in zip(customers, self._read([self._key(name) for name in customers]), strict=True):
-            state = _states.decode(raw) if raw is not None else CustomerState()
+            state = self._packer.decode(raw) if raw is not None else CustomerState()
             if state.conclusion is None or not state.is_complete():
                 continue
             nodes = tuple(node for node, part in state.parts.items() if part.measured != catalogue.measures_version)

@@ -10,8 +10,6 @@ from itertools import islice
 from struct import Struct
 from typing import Any, cast
 
-import msgspec
-
 from cli.verify.model import Check, Names, differences
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.ids import partition_of, uuid_text
@@ -22,6 +20,7 @@ from services.identity.adapters import TAG as GRAPH_TAG
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import CustomerState
 from services.profile.core.view import view
+from services.profile.states import Packer
 
 CHUNK = 1_000
 # Who differs is kept to be looked at again; more than this on a running system means that something is down.
@@ -38,7 +37,6 @@ GONE = (
     "in ClickHouse and not in Redis: Redis lost it, or the row was written by hand; `touchstream rebuild` puts it back"
 )
 _graph = Struct(">I")  # the beginning of a customer in the graph: its last number
-_states = msgspec.msgpack.Decoder(CustomerState)
 _SNAPSHOTS = """
 SELECT customer_id, rev, n, events, frequency, monetary_minor, currency, stage,
     toUnixTimestamp64Milli(updated_at) AS updated_ms
@@ -102,6 +100,7 @@ class CustomersHop:
 
     def __init__(self, client: RedisClient, house: Clickhouse, config: ProfileConfig, partitions: int) -> None:
         self._client, self._house, self._config, self._partitions = client, house, config, partitions
+        self._packer = Packer()
         self.customers = self.snapshots = self.waiting = 0
         self.graph = Names("customers whose records profile has not all worked", REBUILD)
         self.rows = Names("customers whose snapshot in ClickHouse differs from Redis", ARCHIVED)
@@ -153,7 +152,7 @@ class CustomersHop:
         pipe = self._client.pipeline(transaction=False)
         for one in ids:
             pipe.get(Slot("profile", partition_of(one.encode(), self._partitions)).key("c", one))
-        return [_states.decode(raw) if raw else None for raw in pipe.execute()]
+        return [self._packer.decode(raw) if raw else None for raw in pipe.execute()]
 
     def numbers(self, ids: Sequence[str]) -> dict[str, tuple[int, frozenset[int]]]:
         """What profile has worked of these customers, and which numbers it holds back."""

@@ -21,13 +21,11 @@ from services.profile.core.customer_log import Context, CustomerState, Fact, Hel
 from services.profile.core.state import Thresholds
 from services.profile.core.timers import next_due_ms, untils_ms
 from services.profile.handovers import Handovers
+from services.profile.states import Packer, encode_state
 
 SERVICE = "profile"
 KINDS = frozenset((b"event", b"give", b"take", b"erase"))
 FOREIGN = "its key or its headers kind, n and src are none that identity writes: not written by identity"
-# Not the canonical encoder: numbers are keys here, and only parts must give equal bytes for equal content.
-_encode = msgspec.msgpack.Encoder().encode
-_states = msgspec.msgpack.Decoder(CustomerState)
 
 
 class Batch:
@@ -53,6 +51,7 @@ class ProfileHandler:
         self.refolds: Asked = {}  # what a backfill has brought for customers who are looked at next
         self._slot, self._store, self._waits = slot, store, waits
         self._config, self._partitions, self._thresholds = config, partitions, thresholds
+        self._packer = Packer()
         self._cache = Cache(max(cache_customers, 10_000))
         known = registry if registry is not None else open_registry()
         self._registry, self._reader, self._writer = known, Reader(known), ProfileWriter(partitions, known)
@@ -168,7 +167,7 @@ class ProfileHandler:
         state = batch.states.get(name)
         if state is None:
             raw = self._loaded[name] if name not in batch.ended else None
-            state = batch.states[name] = read_state(raw, name) if raw is not None else CustomerState()
+            state = batch.states[name] = self._packer.read(raw, name) if raw is not None else CustomerState()
         return state
 
     def _decision(self, batch: Batch, now_ms: int) -> Decision:
@@ -190,7 +189,7 @@ class ProfileHandler:
             decision.due[name] = decision.waits[name] = None
             decision.outputs.append(self._writer.ended(name, state, now_ms))
         for key, handover in batch.context.gives.items():
-            decision.sets[key] = _encode(handover)
+            decision.sets[key] = encode_state(handover)
         return decision
 
     def _measure(self, batch: Batch, now_ms: int) -> None:
@@ -226,25 +225,14 @@ class ProfileHandler:
             self._set_due(decision, name, state, now_ms + self._import_quiet_ms)
         if not state.is_complete():
             self._set_due(decision, name, state, None)
-        value = _encode(state)
-        self._cache.put(name, value)
-        decision.sets[self._key(name)] = value
+        plain = encode_state(state)
+        self._cache.put(name, plain)
+        decision.sets[self._key(name)] = self._packer.pack(plain)
 
     def _set_due(self, decision: Decision, name: str, state: CustomerState, due_ms: int | None) -> None:
         if (due_ms or 0) != state.due_ms:
             state.due_ms = due_ms or 0
             decision.due[name] = due_ms
-
-
-def read_state(raw: bytes, customer_id: str) -> CustomerState:
-    """The stored state. Raises Fatal on what another release has written."""
-    try:
-        return _states.decode(raw)
-    except msgspec.ValidationError as error:
-        raise Fatal(
-            f"the state of customer {customer_id} in Redis cannot be read ({error}): another release wrote it. Nothing"
-            " was changed; `touchstream rebuild` makes all states anew, or start that release again"
-        ) from error
 
 
 def is_of_identity(record: Record) -> bool:

@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import count, islice
 from typing import Any
@@ -33,6 +34,7 @@ from services.profile import handler as profile
 from services.profile.adapters import load_config
 from services.profile.core.customer_log import CustomerState
 from services.profile.core.state import Thresholds
+from services.profile.states import Packer, encode_state
 from tests.property.identity.naive_graph import Limits, LogItem, NaiveGraph, Touch
 
 PARTITIONS = 4
@@ -144,7 +146,8 @@ class Bench:
         self._ledger = FakeLedger(FakeServer())
         self._producer = Producer({"log_level": 0, "delivery.report.only.error": True})
         self._relay = Relay(lambda: self._producer)
-        self._touchpoint = Codec("touchpoint")
+        self._touchpoint, self._packer = Codec("touchpoint"), Packer()
+        self._states = msgspec.msgpack.Decoder(CustomerState)
         config = load_config("deploy/config/profile.yaml", "deploy/config/tags.yaml", "Asia/Shanghai")
         self._claims: list[Claim] = []
         self._handlers: list[profile.ProfileHandler] = []
@@ -169,11 +172,13 @@ class Bench:
         recorder.again(watch)
         events = [record.value for record in records if record.headers["kind"] == b"event"]
         watch.time("  decode touchpoints", lambda: [self._touchpoint.decode(value) for value in events])
-        states, encoder = msgspec.msgpack.Decoder(CustomerState), msgspec.msgpack.Encoder()
-        values = [value for key, value in decision.sets.items() if ":c:" in key]
-        decoded = watch.time("  decode states", lambda: [states.decode(value) for value in values])
-        watch.time("  encode states", lambda: [encoder.encode(state) for state in decoded])
-        self.digest.update(msgspec.msgpack.encode((decision, decision.outputs), order="deterministic"))
+        packed = {key: value for key, value in decision.sets.items() if ":c:" in key}
+        plain = watch.time("  unpack states", lambda: [self._packer.unpack(value) for value in packed.values()])
+        decoded = watch.time("  decode states", lambda: [self._states.decode(value) for value in plain])
+        watch.time("  encode states", lambda: [encode_state(state) for state in decoded])
+        watch.time("  pack states", lambda: [self._packer.pack(value) for value in plain])
+        decided = replace(decision, sets={**decision.sets, **dict(zip(packed, plain, strict=True))})
+        self.digest.update(msgspec.msgpack.encode((decided, decision.outputs), order="deterministic"))
         entry = watch.time(
             "apply", lambda: self._ledger.apply(claim, decision, seen, records[-1].offset + 1, records[-1].log_ms)
         )

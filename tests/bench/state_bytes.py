@@ -3,8 +3,10 @@
 Customers with three identifiers (user id, phone, anonymous id) and 50, 500 and 5,000 events over a year: visits on some
 thirty days, one event in ten an order, one order in ten refunded, one in thirty cancelled. Their messages go through
 ingest's core, identity's real worker and script, and profile's real handler, on a Valkey of their own. `value`: keys
-and values as they are; `memory`: what MEMORY USAGE says, with the server's own structures. `known`: every event names
-the customer; `visitor`: the first fifth names only the browser, so that two customers merge and there are two parts.
+and values as they are, and the customer's timer; `memory`: what MEMORY USAGE says, with the server's own structures.
+`known`: every event names the customer; `visitor`: the first fifth names only the browser, so that two customers merge
+and there are two parts; `reader`: as known, and never buys. An order keeps a line of its own (see core/orders.py), so
+bytes grow with orders; with events they do not.
 """
 
 import gc
@@ -37,17 +39,18 @@ from tests.unit.profile.profile_builders import CONFIG
 
 KEY, NOW_MS, DAY_MS, BATCH = b"k" * 32, 1_795_312_800_000, 86_400_000, 500
 NAMES = ["Product Viewed"] * 20 + ["Page Viewed"] * 12 + ["Product Added"] * 4 + ["Cart Viewed"] * 3 + ["Logged In"] * 3
+KINDS = ("known", "visitor", "reader")
 NAMES += ["Message Opened", "Coupon Applied", "Product Searched", "Order Completed"] + ["Order Completed"] * 4
 
 
-def messages(customer: int, count: int, is_visitor: bool) -> Iterator[dict[str, Any]]:
-    """One customer's messages, oldest first."""
+def messages(customer: int, count: int, kind: str, now_ms: int = NOW_MS) -> Iterator[dict[str, Any]]:
+    """One customer's messages of the year before `now_ms`, oldest first."""
     chance = random.Random(f"{customer}/{count}")
     days = [chance.uniform(1, 364) for _ in range(30)]
-    moments = sorted(NOW_MS - int((chance.choice(days) + chance.random() / 24) * DAY_MS) for _ in range(count))
+    moments = sorted(now_ms - int((chance.choice(days) + chance.random() / 24) * DAY_MS) for _ in range(count))
     orders: list[str] = []
     for number, at in enumerate(moments):
-        name = "Registered" if number == count // 5 else chance.choice(NAMES)
+        name = "Registered" if number == count // 5 else chance.choice(NAMES[: -5 if kind == "reader" else None])
         properties: dict[str, Any] = {"sku": f"s{number % 97}"}
         if name == "Order Completed":
             if orders and chance.random() < 0.13:
@@ -60,7 +63,7 @@ def messages(customer: int, count: int, is_visitor: bool) -> Iterator[dict[str, 
             "anonymousId": f"5f0c{customer:08x}-9a1b-4ccc-8ddd-{customer:012x}", "properties": properties,
             "timestamp": datetime.fromtimestamp(at / 1000, UTC).isoformat(),
         }  # fmt: skip
-        if not is_visitor or number >= count // 5:
+        if kind != "visitor" or number >= count // 5:
             message["userId"] = f"u-{customer:08d}"
             message["context"] = {"traits": {"phone": f"+8613{customer:09d}"}}
         yield message
@@ -116,33 +119,36 @@ def usage(client: "redis.Redis", patterns: list[str]) -> tuple[int, int]:
     value = memory = 0
     for pattern in patterns:
         for key in client.scan_iter(pattern, 10_000):
-            value += len(key) + len(client.get(key) or b"")
+            if client.type(key) == b"zset":  # timers: member and score
+                value += sum(len(member) + 8 for member in client.zrange(key, 0, -1))
+            else:
+                value += len(key) + len(client.get(key) or b"")
             memory += int(client.memory_usage(key, samples=0) or 0)
     return value, memory
 
 
-def measure(customers: int, count: int, is_visitor: bool) -> None:
+def measure(customers: int, count: int, kind: str) -> None:
     """One line of the table."""
     with tempfile.TemporaryDirectory() as folder, valkey_server(Path(folder), "no") as url:
         client = sync_client(url)
         lab = Lab(client)
         batch: list[dict[str, Any]] = []
         for customer in range(customers):
-            for message in messages(customer, count, is_visitor):
+            for message in messages(customer, count, kind):
                 batch.append(message)
                 if len(batch) == BATCH:
                     lab.work_off(batch)
                     batch = []
         if batch:
             lab.work_off(batch)
-        client.delete("{profile:0}:due:0")
-        found = [usage(client, patterns) for patterns in (["{identity}:[icb]:*"], ["{profile:0}:c:*"])]
+        mine = ["{profile:0}:c:*", "{profile:0}:due:0"]
+        found = [usage(client, patterns) for patterns in (["{identity}:[icb]:*"], mine)]
         states = sum(1 for _ in client.scan_iter("{profile:0}:c:*"))
     assert states == customers, f"{states} customers of {customers}"
     cells = [
         one / customers for pair in [*found, (found[0][0] + found[1][0], found[0][1] + found[1][1])] for one in pair
     ]
-    print(f"{'visitor' if is_visitor else 'known':<8}{count:>7,}" + "".join(f"{cell:>11,.0f}" for cell in cells))
+    print(f"{kind:<8}{count:>7,}" + "".join(f"{cell:>11,.0f}" for cell in cells))
 
 
 def main() -> None:
@@ -153,8 +159,8 @@ def main() -> None:
     print(f"{'':<15}{'identity':>22}{'profile':>22}{'together':>22}")
     print(f"{'':<8}{'events':>7}" + f"{'value':>11}{'memory':>11}" * 3)
     for count, share in ((50, 1), (500, 5), (5_000, 40)):
-        for is_visitor in (False, True):
-            measure(max(2, customers // share), count // scale, is_visitor)
+        for kind in KINDS:
+            measure(max(2, customers // share), count // scale, kind)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,13 @@ from services.chassis.records import Entry, Output, pack_entry
 from services.chassis.redis.client import RedisClient, sync_client
 from services.chassis.testing.waiting import wait_for
 from services.profile.core.customer_log import CustomerState
+from services.profile.states import Packer
 from tests.e2e.conftest import RunningStack
 from tests.e2e.demo_stack import TOUCHSTREAM
 
 pytestmark = pytest.mark.timeout(900)
 PEOPLE, EVENTS = 60, 1_500
-_states = msgspec.msgpack.Decoder(CustomerState)
+_states = Packer()
 _encode = msgspec.msgpack.Encoder().encode
 
 

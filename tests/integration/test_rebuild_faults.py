@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cli.rebuild.command import rebuild
-from services.profile.core.customer_log import CustomerState
+from services.profile.states import Packer
 from tests.backends import CHOSEN
 from tests.integration.rebuild_backends import LEFT_OUT, PARTITIONS, check_nothing_twice, check_rebuilt, deployed
 from tests.integration.rebuild_lab import Lab
@@ -61,7 +61,7 @@ def waiting(lab: Lab) -> int:
 
 def held_behind_a_wait(lab: Lab) -> int:
     """Records that came for a customer who waits, behind the one that he waits with."""
-    states = msgspec.msgpack.Decoder(CustomerState)
+    states = Packer()
     found = [states.decode(value) for key, value in lab.dump().items() if key.startswith("{profile:") and "}:c:" in key]
     return sum(len(state.held) - 1 for state in found if state.wait)
 

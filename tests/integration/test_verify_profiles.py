@@ -11,11 +11,12 @@ from cli.main import app
 from cli.verify.profiles.command import open_sources
 from cli.verify.profiles.run import Comparison, Report
 from services.profile.core.customer_log import CustomerState
+from services.profile.states import Packer
 from tests.integration.rebuild_backends import deployed
 from tests.integration.rebuild_lab import Lab
 
 pytestmark = pytest.mark.timeout(600)
-_states = msgspec.msgpack.Decoder(CustomerState)
+_states = Packer()
 _encode = msgspec.msgpack.Encoder().encode
 
 

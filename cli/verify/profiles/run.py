@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-import msgspec
-
 from cli.verify.customers import MOST_DOUBTED
 from cli.verify.profiles.batch import Batch, Events, Row, rows
 from cli.verify.profiles.compare import Difference, row_differences, state_differences
@@ -22,12 +20,12 @@ from services.chassis.redis.slots import Slot
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import CustomerState
 from services.profile.core.state import Thresholds
+from services.profile.states import Packer
 from services.profile.thresholds import from_json
 
 CHUNK = 1_000
 # Second looks at those whom events keep touching; who is still in between after these stays unjudged.
 LOOKS = 5
-_states = msgspec.msgpack.Decoder(CustomerState)
 _CUTS = "SELECT thresholds FROM rfm_thresholds FINAL WHERE version = {version:UInt64}"
 # (rev in ClickHouse, rev in Redis): moves whenever the customer does.
 Stand = tuple[int, int]
@@ -82,7 +80,7 @@ class Comparison:
 
     def __init__(self, sources: Sources, advance: Callable[[int], None]) -> None:
         """advance: so many more events were read."""
-        self._s, self._advance = sources, advance
+        self._s, self._advance, self._packer = sources, advance, Packer()
         self._houses = [sources.connect() for _ in range(3)]
         self._cuts: dict[int, Thresholds | None] = {0: None}
         self.report = Report(has_redis=sources.client is not None)
@@ -194,7 +192,7 @@ class Comparison:
         pipe = self._s.client.pipeline(transaction=False)
         for one in ids:
             pipe.get(Slot("profile", partition_of(one.encode(), self._s.partitions)).key("c", one))
-        return [_states.decode(raw) if raw else None for raw in pipe.execute()]
+        return [self._packer.decode(raw) if raw else None for raw in pipe.execute()]
 
     def _cuts_of(self, version: int) -> Thresholds | None:
         if version not in self._cuts:

@@ -9,7 +9,6 @@ import json
 from collections import Counter, defaultdict
 from typing import Any, ClassVar
 
-import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -27,6 +26,7 @@ from services.profile.core.customer_log import CustomerState
 from services.profile.core.judgement import judgement
 from services.profile.core.state import encode
 from services.profile.core.tags import conclude
+from services.profile.states import Packer
 from services.profile.sweep import Sweep
 from tests.property.customer_log.graph_feed import PARTITIONS, SOURCES, TOPIC, Feed
 from tests.property.customer_log.naive_profile import NaiveProfile
@@ -35,7 +35,7 @@ from tests.unit.profile.profile_builders import CONFIG, CUTS, STICKY
 DAY_MS = 86_400_000
 IDS = [f"{kind}:{number}" for kind in ("user_id", "phone", "email", "anonymous_id") for number in range(3)]
 NAMES = ("Order Completed", "Order Completed", "Registered", "Page Viewed", "Content Shared", "Order Refunded")
-STATES = msgspec.msgpack.Decoder(CustomerState)
+STATES = Packer()
 DECODERS = {name: Codec(name) for name in ("profile_change", "profile", "dead_letter")}
 
 

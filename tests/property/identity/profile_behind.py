@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.claim import Claim
 from services.chassis.redis.slots import Slot
@@ -11,9 +9,10 @@ from services.chassis.testing.fake_ledger import FakeLedger, FakeServer
 from services.identity.handler import RESOLVED
 from services.profile.core.customer_log import CustomerState
 from services.profile.handler import ProfileHandler
+from services.profile.states import Packer
 from tests.unit.profile.profile_builders import CONFIG, CUTS
 
-_state = msgspec.msgpack.Decoder(CustomerState).decode
+_state = Packer().decode
 
 
 class ProfileBehind:

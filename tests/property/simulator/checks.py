@@ -16,6 +16,7 @@ from services.profile.core.judgement import judgement
 from services.profile.core.state import Conclusion, encode
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
+from services.profile.states import Packer
 from services.rules.core.state import unpack
 from tests.property.customer_log.naive_profile import folded
 from tests.property.simulator.pipeline import Server, codec
@@ -23,7 +24,7 @@ from tests.property.simulator.reference import Line, Person, Reference, place_of
 from tests.property.simulator.rule_book import FORGOTTEN, TIMELY, plain, triggers_of
 from tests.unit.profile.profile_builders import CONFIG, CUTS, STICKY
 
-STATES = msgspec.msgpack.Decoder(CustomerState)
+STATES = Packer()
 # Topics of a relay, in which no number may mean two things.
 NUMBERED = ("touchpoints.resolved", "identity.changes", "profile.changes", "triggers")
 

@@ -182,14 +182,14 @@ def keeps_its_cache() -> Iterator[None]:
 @contextmanager
 def holds_in_memory() -> Iterator[None]:
     """What came before its turn is kept in memory only."""
-    right = profile_handler._encode
+    right = profile_handler.encode_state
 
     def encode(value: object) -> bytes:
         if isinstance(value, CustomerState):
             value = CustomerState(value.n, value.rev, value.parts, value.conclusion, {}, value.wait, value.due_ms)
         return right(value)
 
-    with patch.object(profile_handler, "_encode", encode):
+    with patch.object(profile_handler, "encode_state", encode):
         yield
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
-import msgspec
 import structlog
 
 from services.chassis.avro import Codec
@@ -38,6 +37,7 @@ from services.profile import handler as profile_handler
 from services.profile import metrics as profile_metrics
 from services.profile.core.customer_log import CustomerState
 from services.profile.core.state import Thresholds
+from services.profile.states import Packer
 from services.profile.sweep import Sweep
 from services.rules import adapters as rules_adapters
 from services.rules import handler as rules_handler
@@ -54,7 +54,7 @@ PURGE_S = 1.0
 GUARDED_SIZE = 5  # identifiers a customer may have where everything is guarded
 RESOLVE_ARGUMENTS = 11  # of resolve.lua, and of no other script that can be answered by a list
 codec = cache(Codec)
-STATES = msgspec.msgpack.Decoder(CustomerState)
+STATES = Packer()
 registry = cache(open_registry)
 
 

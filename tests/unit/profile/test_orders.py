@@ -12,7 +12,7 @@ from services.profile.core.configuration import parse_config
 from services.profile.core.orders import order_key
 from services.profile.core.state import encode
 from services.profile.core.view import view
-from services.profile.handler import read_state
+from services.profile.states import Packer
 from tests.unit.profile.profile_builders import (
     CONFIG,
     NOW_MS,
@@ -291,5 +291,5 @@ def test_state_of_before_books_is_refused_with_what_to_do():
     older = [*fields[:10], "A", "A", {"A": TODAY - 1}, [1, [TODAY - 1], [1]], *fields[11:]]
     raw = msgspec.msgpack.encode([1, 1, {"n:1": older}])
     with pytest.raises(Fatal, match="touchstream rebuild"):
-        read_state(raw, "c-1")
-    assert read_state(msgspec.msgpack.encode([1, 1, {"n:1": fields}]), "c-1").n == 1
+        Packer().read(raw, "c-1")
+    assert Packer().read(msgspec.msgpack.encode([1, 1, {"n:1": fields}]), "c-1").n == 1
