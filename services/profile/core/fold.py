@@ -110,7 +110,7 @@ def _fold_meaning(
         horizon = None if part.book is None else part.book.horizon
         part.book = write_order(part.book, event, kind, config)
         if part.tally is not None and part.book.horizon is not None and part.book.horizon != horizon:
-            forget(part.tally, part.book.horizon)
+            part.tally = forget(part.tally, part.book.horizon)
     elif kind & REFUND and event.amount_minor:
         currency = event.currency or config.currency
         ring = part.money.get(currency)

@@ -31,11 +31,12 @@ def tally_order(part: Part, event: Event, amounts: Mapping[int, int], is_line: b
         part.tally.told[key] = telling if known is None else _last(known, telling)
 
 
-def forget(tally: Tally, horizon: tuple[int, str]) -> None:
-    """Drop what the book has dropped (see `orders`)."""
+def forget(tally: Tally, horizon: tuple[int, str]) -> Tally | None:
+    """The tally without what the book has dropped (see `orders`); None when nothing is left, as if it never was."""
     tally.told = {key: telling for key, telling in tally.told.items() if (telling[0], key) > horizon}
     cut = {key: [line for line in lines if (line[0], key) > horizon] for key, lines in tally.lines.items()}
     tally.lines = {key: lines for key, lines in cut.items() if lines}
+    return tally if tally.told or tally.lines else None
 
 
 def rings_of(parts: Sequence[Part], config: ProfileConfig) -> dict[str, Ring]:
