@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-CASES = "tests/property/identity/test_identity_cases.py"
+FOLDER = "tests/property/identity/"
+CASES = tuple(f"{FOLDER}{name}.py" for name in ("test_identity_cases", "test_person_cases", "test_trait_cases"))
 _NAMED = re.compile(r"`([\w/.]+\.py::)?(test_\w+)` \|$")
 
 
@@ -26,12 +27,14 @@ def mistakes(readme: str) -> list[str]:
         if test is None or len(re.split(r"(?<!\\)\|", row)) != 6:
             found.append(f"no test: {row[:60]}")
             continue
-        path = (test[1] or f"{CASES}::").removesuffix("::")
+        path = (test[1] or f"{CASES[0]}::").removesuffix("::")
+        path = path if "/" in path else FOLDER + path
         if not (REPO / path).exists() or test[2] not in names_in(path):
             found.append(f"no such test: {path}::{test[2]}")
-        elif path == CASES:
+        elif path in CASES:
             named.add(test[2])
-    return found + [f"in no row: {name}" for name in sorted(names_in(CASES) - named)]
+    cases = set().union(*(names_in(path) for path in CASES))
+    return found + [f"in no row: {name}" for name in sorted(cases - named)]
 
 
 def readme() -> str:
@@ -45,9 +48,10 @@ def test_every_case_has_its_test() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        ("`test_a_group_identifies_nobody`", "", "no test: | group"),
-        ("`test_a_group_identifies_nobody`", "`test_a_group`", "no such test: "),
+        ("`test_trait_cases.py::test_a_group_identifies_nobody`", "", "no test: | group"),
+        ("::test_a_group_identifies_nobody`", "::test_a_group`", "no such test: "),
         ("| group |", "not a row | group |", "in no row: test_a_group_identifies_nobody"),
+        ("`test_an_event_links_all_its_identifiers`", "`test_an_event_links`", "no such test: "),
     ],
 )
 def test_a_planted_mistake_is_noticed(old: str, new: str, found: str) -> None:

@@ -32,7 +32,7 @@ SOURCES = {"shop": {"verified": ["phone", "email"], "attributes": ["fax"]}}
 FLAGS = {"phone": 8, "email": 16}
 HOUR_MS = 3_600_000
 RENEWED_MOST = 12  # more often no identifier of a story gets another node
-CODECS = {name: Codec(name) for name in ("touchpoint", "customer_log", "identity_change")}
+CODECS = {name: Codec(name) for name in ("touchpoint", "customer_log", "identity_change", "dead_letter")}
 
 
 def policy(
