@@ -12,11 +12,23 @@ _FIELDS = """
 g, kind, customer_id, from_id, nodes, reason, cause, event_id, source, toUnixTimestamp64Milli(occurred_at) AS occurred,
 toUnixTimestamp64Milli(accepted_at) AS accepted
 """
-_OF_NODE = f"SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE has(nodes, {{node:String}}) ORDER BY g"
+_OF_NODES = f"""
+SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE hasAny(nodes, {{nodes:Array(String)}}) AND kind != 'policy'
+ORDER BY g
+"""
+# An identifier that was taken over, or not seen for too long, has another node since: [node, former, identifier].
+_RENEWED = """
+SELECT DISTINCT nodes[1] AS node, nodes[3] AS identifier FROM identity_changes_raw
+WHERE kind IN ('moved', 'expired') AND (node IN {nodes:Array(String)} OR identifier IN {nodes:Array(String)})
+"""
 # Who parts from a customer is named in the change, who stays is not.
 _PARTED = f"SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE kind = 'split' AND from_id IN {{ids:Array(String)}}"
 _OF_CUSTOMER = f"""
 SELECT {_FIELDS} FROM identity_changes_raw FINAL WHERE customer_id = {{id:String}} OR from_id = {{id:String}} ORDER BY g
+"""
+_CHAINS = """
+SELECT nodes[3] AS identifier, arrayMap(one -> one.2, arraySort(groupUniqArray((g, nodes[1])))) AS later
+FROM identity_changes_raw WHERE kind IN ('moved', 'expired') GROUP BY identifier ORDER BY identifier
 """
 _NAMES = "SELECT DISTINCT arrayJoin(identifiers) AS one FROM events_raw WHERE node IN {nodes:Array(String)}"
 # Most events name an identifier beside another one, under whose node they are found: one of the same customer.
@@ -26,14 +38,15 @@ SELECT DISTINCT node FROM identifier_map WHERE moved IN (0, 1) AND customer_id I
     SELECT customer_id FROM identifier_map WHERE moved IN (0, 1) AND node IN {nodes:Array(String)} AND customer_id != ''
 )
 """
-_MOVES = frozenset({"linked", "merged", "split"})
+_MOVES = frozenset({"linked", "merged", "split", "moved"})
+_RENEWALS = frozenset({"moved", "expired"})
 # Nodes of one question; a customer has at most some thousand.
 CHUNK = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One change. what: linked | merged | split | unlinked | conflict | blocked | refused | declined | erased.
+    """One change. what: a kind of identity_changes but policy.
 
     customer_id and other_id as in identity_changes; stayed: a split of its customer that left the identifier where it
     was. Times are ms since 1970-01-01 UTC.
@@ -54,18 +67,26 @@ class Moment:
 
 
 def of_node(store: Clickhouse, node: str) -> list[Moment]:
-    """Everything that happened to an identifier, by its node text."""
-    own = [_moment(row) for row in store.query_rows(_OF_NODE, {"node": node})]
+    """Everything that happened to an identifier, by the text of its first node, which says which identifier it is.
+
+    Whatever node it has at the time: what happens to a former one concerns who has that.
+    """
+    nodes = [node, *(one for one, identifier in _renewed(store, [node]).items() if identifier == node)]
+    own = [_moment(row) for row in store.query_rows(_OF_NODES, {"nodes": nodes})]
     homes = sorted({one.customer_id for one in own if one.what in _MOVES})
     parted = [_moment(row) for row in store.query_rows(_PARTED, {"ids": homes})] if homes else []
-    others = {one.g: one for one in parted if node not in one.nodes}
+    known = {one.g for one in own}
+    others = {one.g: one for one in parted if one.g not in known}
     return list(_walk(node, sorted([*own, *others.values()], key=lambda one: one.g)))
 
 
 def _walk(node: str, moments: Iterable[Moment]) -> Iterator[Moment]:
-    home = ""
+    home, current = "", node
     for one in moments:
-        if node in one.nodes:
+        if one.what in _RENEWALS and one.nodes[-1] == node:
+            current, home = one.nodes[0], one.customer_id if one.what in _MOVES else ""
+            yield one
+        elif current in one.nodes:
             home = one.customer_id if one.what in _MOVES else "" if one.what == "erased" else home
             yield one
         elif home and one.other_id == home:
@@ -86,14 +107,31 @@ def names_of(store: Clickhouse, nodes: Iterable[str], key: bytes, known: Sequenc
 def identifiers_of(store: Clickhouse, nodes: Iterable[str], key: bytes) -> dict[str, str]:
     """Node text → identifier kind:value in plain text, of these nodes and others, as far as an event named them.
 
-    `key` is the deployment's secret, without which nobody can tell which node an identifier is.
+    Nodes that an identifier got later have its name, too. `key` is the deployment's secret, without which nobody can
+    tell which node an identifier is.
     """
     wanted = sorted(set(nodes))
-    found = _named(store, wanted, key)
-    missing = [node for node in wanted if node not in found]
+    later = _renewed(store, wanted)
+    wanted = sorted({*wanted, *later.values()})
+    found = _named(store, [*wanted, *later], key)
+    missing = [node for node in wanted if node not in found and node not in later]
     for first in range(0, len(missing), CHUNK):
         beside = store.query_rows(_BESIDE, {"nodes": missing[first : first + CHUNK]})
         found |= _named(store, [row["node"] for row in beside], key)
+    return found | {node: found[identifier] for node, identifier in later.items() if identifier in found}
+
+
+def chains(store: Clickhouse) -> list[list[str]]:
+    """The nodes of every identifier that has had more than one, in order; asking for it reaches the last one only."""
+    return [[row["identifier"], *row["later"]] for row in store.query_rows(_CHAINS)]
+
+
+def _renewed(store: Clickhouse, nodes: Sequence[str]) -> dict[str, str]:
+    """Node that an identifier got later → the identifier's first one; of these nodes and of these identifiers."""
+    found: dict[str, str] = {}
+    for first in range(0, len(nodes), CHUNK):
+        rows = store.query_rows(_RENEWED, {"nodes": nodes[first : first + CHUNK]})
+        found |= {row["node"]: row["identifier"] for row in rows}
     return found
 
 

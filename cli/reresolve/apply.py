@@ -4,6 +4,7 @@ Nothing is kept of how far it came. Asked again it compares again: what was done
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.identity.rebuild.again import AUTHOR
 # Written together and then waited for.
 CHUNK = 500
 UNNAMED = "no event names one of its identifiers, so it cannot be asked for"
+FORMER = "its identifier was taken over or not seen for too long, and is another's now"
 Send = Callable[[Sequence[Request]], Mapping[str, Sequence[Mapping[str, Any]]]]
 
 
@@ -28,17 +30,23 @@ class Applied:
 
 
 def apply(
-    cut: Sequence[Correction], made: Sequence[Correction], names: Mapping[str, str], send: Send, reason: str,
-    run_id: str, advance: Callable[[int], object],
+    cut: Sequence[Correction], made: Sequence[Correction], names: Mapping[str, str], former: AbstractSet[str],
+    send: Send, reason: str, run_id: str, advance: Callable[[int], object],
 ) -> Applied:  # fmt: skip
-    """Send them all. `names`: node → identifier kind:value; run_id: makes the event ids of this run its own."""
+    """Send them all.
+
+    `names`: node → identifier kind:value; `former`: nodes that it names no more; run_id: makes the event ids of this
+    run its own.
+    """
     done = Applied()
     for some in (cut, made):
         for first in range(0, len(some), CHUNK):
             chunk = some[first : first + CHUNK]
             asked = {}
             for one in chunk:
-                if all(node in names for node in one.nodes):
+                if not former.isdisjoint(one.nodes):
+                    done.missed.setdefault(FORMER, []).append(one.nodes)
+                elif all(node in names for node in one.nodes):
                     request = _request(one, names, reason, run_id)
                     asked[request.event_id] = one, request
                 else:

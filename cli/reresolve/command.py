@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.browse import answering, complaints, console, give_up
 from cli.corrections import correct_all
-from cli.history.gather import identifiers_of, names_of
+from cli.history.gather import chains, identifiers_of, names_of
 from cli.reresolve import show
 from cli.reresolve.apply import Applied, apply
-from cli.reresolve.compare import Difference, Homes, Refusal, compare, corrections
+from cli.reresolve.compare import Difference, Homes, Refusal, compare, corrections, with_later_nodes
 from cli.reresolve.scratch import scratch
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.redis.client import sync_client
@@ -56,6 +56,8 @@ def replay(
         now: Homes = {row[0]: row[1] for row in store.stream_rows(_HOMES)}
         (total,) = store.query_rows(_TOTAL)
         outcome, then = _again(settings, store, wanted, scratch_url, int(total["n"]))
+        renewed = chains(store)
+        then = with_later_nodes(then, renewed)
         found = compare(now, then)
         shown = f"{file} ({wanted.version})"
         report = show.Report(shown, outcome, found, *_refusals(store, outcome), int(total["unordered"]))
@@ -66,7 +68,8 @@ def replay(
         if is_applied and not found.is_nothing():
             if not yes:
                 typer.confirm("Part and join them so?", abort=True)
-            done = _apply(settings, store, wanted, (now, then, found), shown)
+            former = {node for chain in renewed for node in chain[:-1]}
+            done = _apply(settings, store, wanted, (now, then, found), former, shown)
             told["applied"] = show.applied(done, names_of(store, _missed(done), settings.identifier_key_bytes()))
             if not as_json:
                 _print(show.applied_lines(told["applied"]))
@@ -95,8 +98,9 @@ def _refusals(store: Clickhouse, outcome: Outcome) -> tuple[list[Refusal], list[
 
 
 def _apply(
-    settings: IdentitySettings, store: Clickhouse, policy: Policy, answers: tuple[Homes, Homes, Difference], shown: str
-) -> Applied:
+    settings: IdentitySettings, store: Clickhouse, policy: Policy, answers: tuple[Homes, Homes, Difference],
+    former: set[str], shown: str,
+) -> Applied:  # fmt: skip
     client = sync_client(settings.redis_url)
 
     def links(customer: str) -> Iterable[tuple[str, str]]:
@@ -106,14 +110,14 @@ def _apply(
             if a != b:
                 yield f"{names[a[0]]}:{a[1:].hex()}", f"{names[b[0]]}:{b[1:].hex()}"
 
-    cut, made = corrections(*answers, links)
+    cut, made = corrections(*answers, links, former)
     nodes = [node for one in (*cut, *made) for node in one.nodes]
     known = identifiers_of(store, nodes, settings.identifier_key_bytes())
     with _progress() as progress:
         task = progress.add_task("apply", total=len(cut) + len(made))
         return apply(
-            cut, made, known, lambda asked: correct_all(settings, asked), f"policy {shown}", f"{time.time_ns()}",
-            lambda count: progress.advance(task, count),
+            cut, made, known, former, lambda asked: correct_all(settings, asked), f"policy {shown}",
+            f"{time.time_ns()}", lambda count: progress.advance(task, count),
         )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Two answers to who is whom, held against each other. Pure: nodes are texts, customers any names."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 Homes = Mapping[str, str]  # node → customer
@@ -25,6 +26,22 @@ class Difference:
     def is_nothing(self) -> bool:
         """Whether everybody would be who he is."""
         return not (self.merges or self.parts or self.left_out)
+
+
+def with_later_nodes(then: Homes, chains: Iterable[Sequence[str]]) -> dict[str, str]:
+    """`then`, and whose those nodes would be that identifiers have now and would not have then.
+
+    chains: the nodes of an identifier that has more than one, in order. Each hangs on the one before it, so those that
+    would not be there are the last ones, and what happened under them would have happened under the last that would.
+    """
+    found = dict(then)
+    for chain in chains:
+        home = None
+        for node in chain:
+            home = then.get(node, home)
+            if home is not None:
+                found.setdefault(node, home)
+    return found
 
 
 def compare(now: Homes, then: Homes) -> Difference:
@@ -61,12 +78,17 @@ class Correction:
 
 
 def corrections(
-    now: Homes, then: Homes, found: Difference, links: Callable[[str], Iterable[tuple[str, str]]]
+    now: Homes,
+    then: Homes,
+    found: Difference,
+    links: Callable[[str], Iterable[tuple[str, str]]],
+    former: AbstractSet[str] = frozenset(),
 ) -> tuple[list[Correction], list[Correction]]:
     """(links to be taken back, links to be made) so that those who are there now are as they would be then.
 
     `links`: customer → its links, as the graph has them. Links that cross what would be apart are cut; what would be
-    together and is not joined by those that stay is linked, each piece with the first one.
+    together and is not joined by those that stay is linked, each piece with the first one. `former`: nodes that nobody
+    can ask for, named only where a piece has no other.
     """
     cut: dict[Correction, None] = {}
     held: dict[str, list[tuple[str, str]]] = defaultdict(list)  # customer then → links that stay
@@ -84,8 +106,10 @@ def corrections(
                     cut[Correction("unlink", (a, b))] = None
     made: list[Correction] = []
     for nodes in _customers(now, then, concerned):
-        first, *others = _pieces(nodes, held[then[nodes[0]]])
-        made += [Correction("link", (first[0], piece[0])) for piece in others]
+        pieces = _pieces(nodes, held[then[nodes[0]]])
+        names = [next((node for node in piece if node not in former), piece[0]) for piece in pieces]
+        first, *others = sorted(names, key=lambda node: node in former)
+        made += [Correction("link", (first, other)) for other in others]
     return list(cut), made
 
 

@@ -20,8 +20,10 @@ from tests.property.identity.naive_graph import Touch
 from tests.property.identity.test_graph_properties import connect
 
 ANNA, BERT = "user_id:anna-1111-2222", "user_id:bert-3333-4444"
+WATCH = "device_id:watch-99990000"
 LAPTOP, TABLET, PHONE = "device_id:laptop-55556666", "device_id:tablet-77778888", "phone:+8613912345678"
-AT_MS = 1_750_000_000_000
+VISITOR = "anonymous_id:visitor-5555-6666"
+AT_MS, DAY_MS = 1_750_000_000_000, 86_400_000
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +39,31 @@ class World:
 
     lab: GraphLab
     server: Clickhouse
-    nodes: list[str] = field(default_factory=list)  # the primary identifier of every event so far
+    nodes: list[str] = field(default_factory=list)  # the node of every event so far
+    days: int = 0
 
-    def happens(self, kind: str, *ids: str, is_pair: bool = False, founder: str = "") -> None:
-        """One touchpoint: decided, archived, and the views looked at."""
+    def happens(
+        self, kind: str, *ids: str, is_pair: bool = False, founder: str = "", verified: tuple[str, ...] = (),
+        days_later: int = 0,
+    ) -> None:  # fmt: skip
+        """One touchpoint: decided, archived, and the views looked at. verified: kinds, by a source that is believed."""
         offset = len(self.lab.log[0])
-        self.lab.append(Touch(kind, ids, f"m{offset}", (0, offset), AT_MS + offset, False, is_pair, founder))
+        self.days += days_later
+        at_ms = AT_MS + self.days * DAY_MS + offset
+        self.lab.append(Touch(kind, ids, f"m{offset}", (0, offset), at_ms, False, is_pair, founder, verified))
         entry = self.lab.step(0)
         self.lab.take(entry)
-        if kind == "event":
-            self.nodes.append(ids[0])
-        self._archive(entry.outputs if entry else [])
+        outputs = entry.outputs if entry else []
+        names = self.lab.names()
+        headers = [dict(output.headers) for output in outputs if output.topic == RESOLVED]
+        self.nodes += [names[one["node"].decode()] for one in headers if one["kind"] == b"event"]
+        self._archive(outputs, at_ms)
         self.agrees()
 
-    def _archive(self, outputs: list[Output]) -> None:
+    def _archive(self, outputs: list[Output], at_ms: int = AT_MS) -> None:
         first = len(self.lab.sent)
         records = [
-            Record(o.topic, o.partition, first + i, o.key, o.value, dict(o.headers), AT_MS)
+            Record(o.topic, o.partition, first + i, o.key, o.value, dict(o.headers), at_ms)
             for i, o in enumerate(outputs)
         ]
         events = [r for r in records if r.topic == RESOLVED and r.headers["kind"] == b"event"]
@@ -164,6 +174,46 @@ def test_a_history_tells_an_identifiers_life_from_its_first_link_to_its_end(worl
     (conflict,) = [one for one in world.history(BERT) if one["what"] == "conflict"]
     reason = "unique user_id, two values are never one customer"
     assert (conflict["reason"], conflict["event_id"], conflict["source"]) == (reason, "m2", "shop")
+
+
+def test_the_history_of_a_number_goes_on_with_who_took_it_over(world: World) -> None:
+    world.happens("event", ANNA, PHONE)
+    world.happens("event", BERT, PHONE, verified=("phone",))
+    world.happens("event", ANNA, LAPTOP)
+    world.happens("event", TABLET)
+    world.happens("event", BERT, TABLET)
+    world.happens("event", PHONE, WATCH)
+    world.happens("unlink", PHONE, BERT, is_pair=True)
+    anna, bert = world.customer(ANNA), world.customer(BERT)
+    told = world.history(PHONE)
+    assert [(one["what"], one["event_id"], one["stayed"]) for one in told] == [
+        ("linked", "m0", False), ("moved", "m1", False), ("merged", "m4", False), ("unlinked", "m6", False),
+        ("split", "m6", False),
+    ]  # fmt: skip
+    assert (told[1]["customer_id"], told[1]["other_id"], told[0]["customer_id"]) == (bert, anna, anna)
+    assert told[4]["other_id"] == bert
+    assert {name for one in told for name in one["identifiers"] if name.startswith("phone")} == {"phone:+86139****5678"}
+
+    world.happens("erase", ANNA)
+    world.happens("event", PHONE, TABLET)
+    told = world.history(PHONE)[5:]
+    assert [one["what"] for one in told] == ["merged"], "the erasure of Anna ends what was under her, not the number"
+    assert world.customer(f"{PHONE}~1") == bert
+
+
+def test_the_history_of_an_identifier_goes_on_after_it_was_not_seen_for_too_long(world: World) -> None:
+    world.happens("event", ANNA, VISITOR)
+    world.happens("event", BERT, VISITOR, days_later=3)
+    world.happens("event", TABLET)
+    world.happens("event", VISITOR, TABLET)
+    told = world.history(VISITOR)
+    anna, bert = world.customer(ANNA), world.customer(BERT)
+    assert [(one["what"], one["customer_id"]) for one in told] == [
+        ("linked", anna), ("expired", anna), ("linked", bert), ("merged", bert),
+    ]  # fmt: skip
+    assert {name for one in told for name in one["identifiers"] if name.startswith("anon")} == {
+        "anonymous_id:visi****6666"
+    }
 
 
 def test_a_customers_history_ends_where_it_became_part_of_another(world: World) -> None:

@@ -18,7 +18,7 @@ from services.identity.adapters import Graph, load_policy
 from services.identity.handler import CHANGES
 from tests.conformance.valkey_server import valkey_server
 from tests.integration import archive_backends
-from tests.integration.test_identity_history import ANNA, AT_MS, BERT, LAPTOP, PHONE, TABLET, World
+from tests.integration.test_identity_history import ANNA, AT_MS, BERT, LAPTOP, PHONE, TABLET, VISITOR, World
 from tests.property.identity.graph_lab import CODECS, KEY, KINDS, PARTITIONS, GraphLab
 from tests.property.identity.naive_graph import Touch
 from tests.property.identity.test_graph_properties import connect
@@ -40,15 +40,18 @@ class Policies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def file(self, name: str, **limits: Any) -> str:
+    def file(self, name: str, ttl_days: int = 1, believes: tuple[str, ...] = ("phone",), **limits: Any) -> str:
+        """ttl_days: of anonymous ids; believes: of which kinds source `shop` says what is verified."""
         kinds: dict[str, Any] = {
             kind: {"code": code, "limit": limits.get(kind, limit), "known": known}
             for kind, (code, limit, known) in KINDS.items()
         }
         for kind, values in limits.get("blocked", {}).items():
             kinds[kind]["blocked"] = values
+        kinds["anonymous_id"]["ttl_days"] = ttl_days
+        rules = {"kinds": kinds, "sources": {"shop": {"verified": list(believes)}}}
         path = self._folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({"kinds": kinds}, sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.safe_dump(rules, sort_keys=False), encoding="utf-8")
         return str(path)
 
 
@@ -197,6 +200,64 @@ def test_applied_the_graph_is_as_the_report_says_and_a_second_time_nothing_is_le
     shown = f"policy {file} ({load_policy(file).version})"
     assert reasons & {f"linked by replay: {shown}", f"unlinked by replay: {shown}"}
     assert len(live(world)) == again["customers_then"] + again["left_out"]["identifiers"]
+
+
+def renewing_story(world: World) -> None:
+    """Bert takes Anna's number over; a visitor is not seen for days and comes back as somebody else."""
+    world.happens("event", ANNA, PHONE)
+    world.happens("event", ANNA, VISITOR)
+    world.happens("event", BERT, PHONE, verified=("phone",))
+    world.happens("event", PHONE, WATCH)
+    world.happens("event", VISITOR, TABLET, days_later=3)
+
+
+def test_what_was_taken_over_or_has_expired_is_so_again_under_the_same_policy(world: World) -> None:
+    renewing_story(world)
+    report = told()
+    assert report["customers_now"] == report["customers_then"] == 3
+    assert world.customer(PHONE) != world.customer(f"{PHONE}~1")
+    for key in ("would_merge", "would_part"):
+        assert report[key]["customers"] == 0
+    assert report["refusals_gone"]["count"] == report["refusals_new"]["count"] == 0
+    assert report["left_out"]["identifiers"] == report["newly_known"]["identifiers"] == 0
+
+
+def test_where_nobody_is_believed_and_nothing_expires_everything_is_the_first_owners(
+    world: World, policies: Policies
+) -> None:
+    renewing_story(world)
+    report = told("--policy", policies.file("lasting", ttl_days=0, believes=()))
+    # Bert's number is Anna's still, and with it the watch; the visitor, and with it the tablet.
+    assert (report["would_merge"]["customers"], report["would_merge"]["into"]) == (3, 1)
+    assert (report["would_part"]["customers"], report["would_part"]["into"]) == (1, 2)
+    assert report["left_out"]["identifiers"] == report["newly_known"]["identifiers"] == 0
+
+
+@pytest.mark.parametrize("user_ids", [0, 1])
+def test_applied_later_nodes_follow_and_no_former_one_is_asked_for(
+    world: World, policies: Policies, monkeypatch: pytest.MonkeyPatch, user_ids: int
+) -> None:
+    renewing_story(world)
+    force(monkeypatch, policies.file("lasting", user_id=user_ids, ttl_days=0, believes=()), world)
+    asks(monkeypatch, world)
+    report = told("--apply", "--yes")
+    assert report["applied"]["missed"] == []
+    world.agrees()
+    again = told("--apply", "--yes")
+    assert again["would_merge"]["customers"] == again["would_part"]["customers"] == 0
+    assert len(live(world)) == again["customers_then"] == 1 + user_ids
+    assert world.customer(f"{PHONE}~1") == world.customer(f"{VISITOR}~1") == world.customer(ANNA)
+    assert (world.customer(BERT) == world.customer(ANNA)) == (user_ids == 0)
+
+
+def test_what_would_be_taken_over_only_then_is_told_as_new(
+    world: World, policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force(monkeypatch, policies.file("lasting", ttl_days=0, believes=()), world)
+    renewing_story(world)
+    report = told("--policy", policies.file("renewing"))
+    assert report["newly_known"]["identifiers"] == 2
+    assert (report["would_part"]["customers"], report["would_part"]["into"]) == (1, 3)
 
 
 def test_what_the_graph_refuses_is_said_with_its_reason(
