@@ -177,6 +177,13 @@ def test_what_goes_on_meanwhile_is_no_difference(lab: Lab) -> None:
     assert report.unjudged == 0
 
 
+def test_partitions_are_those_of_the_log_whatever_the_settings_say(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the local stack, whose 2 partitions no variable names, nobody was in Redis."""
+    monkeypatch.delenv("TOUCHSTREAM_PARTITIONS")
+    report = look()
+    assert (report.has_redis, found(report)) == (True, {})
+
+
 def test_without_redis_clickhouse_alone_is_compared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOUCHSTREAM_REDIS_URL", "redis://127.0.0.1:1/0")
     report = look()

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.publish import partitions_of
 from cli.verify.arrival import Arrival
 from cli.verify.cut import assert_reachable, wait_until
 from cli.verify.profiles.compare import Difference
@@ -21,13 +22,16 @@ from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal, Poison, Retriable
 from services.chassis.redis.client import RedisClient, RedisError, sync_client
+from services.chassis.redis.ledger import REGISTRY_KEY
 from services.chassis.settings import SettingsError, load_settings
 from services.profile.adapters import load_config
+from services.profile.handler import SERVICE
 from services.profile.settings import ProfileSettings
 
 EQUAL, DIFFERS, BLIND = 0, 1, 2
 # All events sorted by customer may take a while.
 TIMEOUT_S = 3_600
+RESOLVED = "touchpoints.resolved"
 SHOWN = 50
 _SAMPLE = "SELECT customer_id FROM customers ORDER BY cityHash64(customer_id, {salt:UInt64}) LIMIT {most:UInt32}"
 console = Console(highlight=False)
@@ -79,7 +83,7 @@ def open_sources(patience_s: float, environ: dict[str, str] | None = None) -> It
         return connect(settings, TIMEOUT_S)
 
     try:
-        yield Sources(open_house, client, config, settings.partitions, arrive, now_ms)
+        yield Sources(open_house, client, config, _partitions(settings, client, has_log), arrive, now_ms)
     finally:
         if client is not None:
             client.close()
@@ -94,6 +98,14 @@ def _redis(url: str) -> RedisClient | None:
         client.close()
         return None
     return client
+
+
+def _partitions(settings: ProfileSettings, client: RedisClient | None, has_log: bool) -> int:
+    """Of the log, or those with a ledger: the local stack's two are named by no variable of an operator's shell."""
+    if has_log:
+        return partitions_of(settings.kafka_bootstrap, RESOLVED)
+    ledgers = cast(set[bytes], client.smembers(REGISTRY_KEY)) if client is not None else ()
+    return sum(one.startswith(f"{SERVICE}|{RESOLVED}|".encode()) for one in ledgers) or settings.partitions
 
 
 def _has_log(bootstrap: str) -> bool:
