@@ -81,6 +81,7 @@ class Lab:
         self.known: list[str] = []
         self.has_silent = True
         self.tags, self.policy = "deploy/config/tags.yaml", "deploy/config/identity.yaml"
+        self.import_quiet_ms = 60_000
 
     def start(self, profile: Sequence[int] | None = None) -> None:
         """New owners of everything; `profile`: of these partitions of profile only."""
@@ -102,8 +103,9 @@ class Lab:
 
         def profiles(claim: Claim) -> Worker:
             handler = ProfileHandler(
-                claim.slot, ledger, claim.waits, config, partitions, lambda: self.thresholds, 10_000, self.registry
-            )
+                claim.slot, ledger, claim.waits, config, partitions, lambda: self.thresholds, 10_000, self.registry,
+                self.import_quiet_ms,
+            )  # fmt: skip
             sweep = Sweep(claim.slot, ledger, lambda: self.thresholds, handler.refolds)
             return LedgerWorker(claim, ledger, handler, sweep.some)
 

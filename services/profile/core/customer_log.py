@@ -333,12 +333,18 @@ def tick(
     """
     if not state.is_complete() or state.conclusion is None:
         return
-    if state.is_history:
-        if not context.is_import_over:
-            return
+    if not state.is_history:
+        _look(state, customer_id, context, facts, is_definition=is_definition)
+    elif context.is_import_over:
+        told = len(facts)
         _live_until(state, customer_id, context.today, context, facts, "")
         state.is_history = False
-    _look(state, customer_id, context, facts, is_definition=is_definition)
+        judged = _look(state, customer_id, context, facts, is_definition=is_definition)
+        if len(facts) == told:  # told all the same: a rebuild could not know from when on the wall's clock counts
+            profile = profile_json(customer_id, judged.seen, state.conclusion, judged.rfm)
+            changes = Changes((), (), state.conclusion.stage, state.conclusion.stage)
+            cause = judged.seen.activity_place
+            facts.append(Fact("tick", customer_id, None, changes, False, profile, False, context.now_ms, cause))
 
 
 def refold(state: CustomerState, parts: dict[str, Part], context: Context) -> bool:

@@ -66,6 +66,7 @@ class Lane:
         self.seen: dict[str, int] = {}
         self.position, self.log_ms = claim.position, 0
         self.ahead: Change | None = None
+        self.first: Change | None = None  # the oldest one that is left, where retention has taken some
         self.run: list[Change] = []
         self.run_version = UNKNOWN  # of the thresholds under which it was decided
         self.looked: dict[str, int] = {}  # customers looked at after their last snapshot → when

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 
-from services.chassis.records import Record
+from services.chassis.records import Output, Record
 from services.profile.codec import CHANGES
 from services.profile.rebuild.lane import Lane
 from services.profile.rebuild.older import Older, is_retained
@@ -39,7 +39,7 @@ class RebuildWithPast(Rebuild):
             for lane in self.lanes:
                 lane.handler.in_force = self._thresholds(chunk.version)
                 records = [r for r in chunk.records.get(lane.partition, ()) if not self._put_aside(lane, r)]
-                ticks = chunk.ticks.get(lane.partition, [])
+                ticks = [name for name in chunk.ticks.get(lane.partition, []) if not _is_cut(lane, name, chunk.now_ms)]
                 if records or ticks:
                     self._old(lane, records, ticks, chunk.now_ms)
             self._settle(chunk.now_ms)
@@ -59,7 +59,7 @@ class RebuildWithPast(Rebuild):
         """Records that are still there and whose changes are not: none that was logged after the oldest change."""
         if self._firsts[CHANGES, lane.partition] == 0:
             return
-        lane.ahead = self._decided.change(lane)
+        lane.ahead = lane.first = self._decided.change(lane)
         until_ms = lane.ahead.changed_at if lane.ahead is not None else 1 << 62
         worked = self._worked.get(lane.partition, 0)
         while lane.log_ms <= until_ms and (lane.ahead is not None or lane.position < worked):
@@ -85,13 +85,32 @@ class RebuildWithPast(Rebuild):
     def _old(self, lane: Lane, records: list[Record], ticks: list[str], now_ms: int) -> None:
         for output in self._apply(lane, records, ticks, now_ms, is_exact=bool(ticks)):
             if output.topic == CHANGES:
-                self.done.gone += 1
-                lane.gone += 1
-                self.past.keep(
-                    Record(CHANGES, lane.partition, -1, output.key, output.value, dict(output.headers), now_ms)
-                )
+                self._count_gone(lane, output, now_ms)
+
+    def _count_gone(self, lane: Lane, output: Output, now_ms: int) -> None:
+        self.done.gone += 1
+        lane.gone += 1
+        self.past.keep(Record(CHANGES, lane.partition, -1, output.key, output.value, dict(output.headers), now_ms))
+
+    def _left(self, lane: Lane, made: list[Output]) -> list[Output]:
+        """One event, or one look, of an import's history may bring about several changes of a customer in a row, of
+        which retention may have taken the first.
+        """
+        first = lane.run[0]
+        gone = made[: len(made) - len(lane.run)] if first is lane.first and len(made) > len(lane.run) else []
+        if any(output.key != first.customer_id.encode() for output in gone):
+            return made  # the replay says what differs
+        for output in gone:
+            self._count_gone(lane, output, first.changed_at)
+        return made[len(gone) :]
 
     def _release(self, lane: Lane, now_ms: int) -> None:
         """Let those go on of whom retention has left no change, and whose hand-over is there."""
         if any(key in self._given for key in lane.claim.waits.values()):
             self._old(lane, [], [], now_ms)
+
+
+def _is_cut(lane: Lane, name: str, now_ms: int) -> bool:
+    """Whether more of what this look at a customer brought about is still there: it is done with that."""
+    first = lane.first
+    return first is not None and (first.kind, first.customer_id, first.changed_at) == ("tick", name, now_ms)

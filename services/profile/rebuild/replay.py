@@ -116,7 +116,7 @@ class Rebuild:
                 records += self._input.behind(lane, change)
         strays, lane.strays = lane.strays, []
         outputs = self._apply(lane, strays + records, ticks, run[0].changed_at)
-        made = [output for output in outputs if output.topic == CHANGES]
+        made = self._left(lane, [output for output in outputs if output.topic == CHANGES])
         for change, output in zip(run, made, strict=False):
             if output.value != change.value:
                 raise Fatal(self._decided.difference(lane, change, output))
@@ -127,6 +127,10 @@ class Rebuild:
             )
         self.done.changes += len(run)
         self._advance(len(run))
+
+    def _left(self, lane: Lane, made: list[Output]) -> list[Output]:
+        """Of the changes that a run has made, those that can still stand in profile.changes."""
+        return made
 
     def _apply(
         self, lane: Lane, records: list[Record], ticks: list[str], now_ms: int, is_exact: bool = True

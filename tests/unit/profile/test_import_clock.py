@@ -80,6 +80,16 @@ def test_customers_live_on_until_now_when_the_import_is_over_and_not_before() ->
     assert over.due["anna"] > NOW_MS + DAY_MS // 2
 
 
+def test_the_end_of_a_history_is_told_when_nothing_changes_by_it() -> None:
+    """Once, and silently: a rebuild reads there from when on the wall's clock counts."""
+    one = handler()
+    one.decide([event(1, NOW_MS - DAY_MS)], [], NOW_MS)
+    (end,) = changes(one.decide([], ["anna"], NOW_MS + QUIET_MS))
+    assert (end["kind"], end["event_id"], end["is_import"], end["occurred_at"]) == ("tick", "", True, end["changed_at"])
+    assert (end["tags_added"], end["tags_removed"], end["stage_from"] == end["stage_to"]) == ([], [], True)
+    assert changes(one.decide([], ["anna"], NOW_MS + 2 * QUIET_MS)) == []
+
+
 def test_a_new_owner_does_not_take_the_import_for_over() -> None:
     before = handler()
     before.decide([event(1, START_MS)], [], NOW_MS)
