@@ -53,6 +53,8 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
     elif day > part.newest_day:
         part.newest_day = day
         _prune(part, day - RING_DAYS)
+    if part.measured != catalogue.measures_version:
+        part.measured = ""  # neither these measures nor those it had hold all of its events from here on
     part.events += 1
     if at > part.last_ms:
         part.last_ms = at

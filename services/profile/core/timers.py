@@ -7,6 +7,9 @@ from services.profile.core.tagging.catalogue import Definition
 from services.profile.core.tagging.definitions import holds_on
 from services.profile.core.tagging.facts import Facts
 
+# When time alone will never change a buyer again (31 December 9999). The timers are the list of those whom new
+# thresholds concern (see sweep): a buyer without one would keep the scores of long ago.
+STANDING_MS = 253_402_214_400_000
 # Days on which a condition may change, looked at one after the other. A condition of many sums needs a few.
 MOST_DAYS = 24
 
@@ -15,14 +18,16 @@ def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
     """The next moment at which time alone can change a tag, the stage or a score; None: never.
 
     It is the start of a business day and always later than today. Before it nothing changes; at it something may
-    change or, harmlessly, not. New thresholds are not time: they count when the customer is looked at next.
+    change or, harmlessly, not. Of who bought or was refunded it is STANDING_MS at the latest.
     """
     today = facts.today
     catalogue = config.catalogue
     day = (catalogue.next_day_visitor if facts.is_visitor else catalogue.next_day)(facts, today)
     if today < facts.rfm.next_day < day:
         day = facts.rfm.next_day
-    return None if day >= NEVER else config.calendar.start_ms(day)
+    if day >= NEVER:
+        return None if facts.is_visitor else STANDING_MS
+    return config.calendar.start_ms(day)
 
 
 def untils_ms(facts: Facts, conclusion: Conclusion, config: ProfileConfig) -> dict[str, int]:

@@ -4,8 +4,20 @@ from unittest.mock import patch
 
 from services.profile.core import fold as folding
 from services.profile.core.fold import fold, has_seen
+from services.profile.core.judgement import judgement
 from services.profile.core.state import encode
-from tests.unit.profile.profile_builders import CONFIG, TODAY, decode_part, event, part_of, purchase, refund
+from tests.unit.profile.profile_builders import (
+    CONFIG,
+    CUTS,
+    NOW_MS,
+    TODAY,
+    config_with,
+    decode_part,
+    event,
+    part_of,
+    purchase,
+    refund,
+)
 
 
 def test_a_ring_keeps_four_hundred_days_and_the_lifetime_sum():
@@ -69,3 +81,29 @@ def test_bytes_of_an_older_version_without_the_newest_fields_stay_readable():
     fields = msgspec.msgpack.decode(encode(part_of(purchase(1))))
     older = msgspec.msgpack.encode(fields[:4])
     assert decode_part(older).events == 1
+
+
+def test_going_back_to_earlier_counters_is_seen_as_an_incomplete_count():
+    """Events that were folded under other counters are in neither: only a backfill makes the count whole again."""
+    teas = {"teas": {"events": ["A"], "where": 'category == "tea"'}}
+    first = config_with(counters=teas, tags={"tea": {"if": "teas() >= 2"}})
+    second = config_with(counters=teas | {"cups": {"events": ["A"], "sum": "n"}}, tags={"cup": {"if": "cups() >= 2"}})
+    tea = event("A", properties=b'{"category": "tea"}')
+    part = part_of(tea, config=first)
+    assert not facts_of(part, first).missing_measures()
+    part = part_of(event("B"), config=second, part=part)
+    for config in (second, first):
+        part = part_of(tea, config=config, part=part)
+        assert facts_of(part, config).missing_measures()
+
+
+def test_who_did_nothing_meanwhile_is_complete_after_going_back():
+    first = config_with(counters={"teas": {"events": ["A"], "sum": "n"}}, tags={"tea": {"if": "teas() >= 2"}})
+    second = config_with(counters={"cups": {"events": ["A"], "sum": "n"}}, tags={"cup": {"if": "cups() >= 2"}})
+    part = part_of(event("A"), config=first)
+    assert facts_of(part, second).missing_measures()
+    assert not facts_of(part, first).missing_measures()
+
+
+def facts_of(part, config):
+    return judgement((part,), NOW_MS, CUTS, config).facts

@@ -167,6 +167,28 @@ def test_new_product_follower_bought_from_the_launch_day_to_thirty_days_after(da
     assert "new_product_follower" not in tags_of(launched(0), launched(days_before, 365))
 
 
+@pytest.mark.parametrize(
+    ("launched_at", "bought", "is_tag"),
+    [
+        # In Shanghai it is the 2nd of March already.
+        ("2026-03-01T23:00:00Z", "2026-03-01", False),
+        ("2026-03-01T23:00:00Z", "2026-03-02", True),
+        ("2026-03-01T23:00:00Z", "2026-04-01", True),
+        ("2026-03-01T23:00:00Z", "2026-04-02", False),
+        ("2026-03-02T00:30:00+08:00", "2026-03-01", False),
+        ("2026-03-01T23:00:00", "2026-03-01", True),
+        ("2026-03-01 and so on", "2026-03-01", True),
+        ("9999-12-31T23:59:59-12:00", "2026-03-01", False),
+        ("1969-12-31T23:00:00Z", "1970-01-01", True),
+    ],
+)
+def test_a_launch_with_a_zone_is_on_the_business_day_of_its_moment(launched_at, bought, is_tag):
+    measure = CONFIG.catalogue.measures["Order Completed"]
+    (launches,) = [one for one in measure if one.name == "launch_orders"]
+    properties = {"products": [{"launched_at": launched_at}]}
+    assert launches.of(properties, (date.fromisoformat(bought) - date(1970, 1, 1)).days) == is_tag
+
+
 def order(coupon, discounted, full, days_ago=1):
     """A purchase of so many discounted and other items, with a coupon or not."""
     products = b'{"discount":5,"quantity":%d},{"discount":0,"quantity":%d}' % (discounted, full)

@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 
 from services.profile.core.calendar import Calendar
@@ -209,15 +209,25 @@ class _Where:
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _EPOCH = date(1970, 1, 1)
+_UNIX, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 
 
 def _day(value: Json, calendar: Calendar) -> int | None:
-    """The business day of a date that a shop writes: 2026-03-01, alone or before a time."""
+    """The business day of a date that a shop writes: 2026-03-01, alone or before a time.
+
+    A time with a zone is a moment and lies on the business day of that moment; one without is read as local.
+    """
     if not isinstance(value, str) or not _ISO_DATE.match(value):
         return None
     try:
-        return (date.fromisoformat(value[:10]) - _EPOCH).days
+        moment = datetime.fromisoformat(value)
     except ValueError:
+        moment = None
+    try:
+        if moment is not None and moment.tzinfo is not None and moment > _UNIX:
+            return calendar.day((moment - _UNIX) // _SECOND * 1_000)
+        return (date.fromisoformat(value[:10]) - _EPOCH).days
+    except (ValueError, OverflowError):
         return None
 
 
