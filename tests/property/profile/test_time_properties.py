@@ -7,7 +7,7 @@ from services.profile.core.configuration import parse_config
 from services.profile.core.judgement import judgement
 from services.profile.core.state import Conclusion
 from services.profile.core.tags import conclude
-from services.profile.core.timers import next_due_ms
+from services.profile.core.timers import STANDING_MS, next_due_ms
 from tests.property.profile.profile_naive import CALM, NOW_MS, ZONES, event_lists, local_day
 from tests.property.profile.test_view_properties import nodes_of, spread
 from tests.unit.profile.profile_builders import CUTS
@@ -94,12 +94,14 @@ def test_timers_end_and_so_does_every_customer_without_events(events, nodes):
     parts = spread(events, nodes, config)
     _, conclusion, _, due = judge(parts, NOW_MS, [Conclusion()], config)
     rounds = 0
-    while due is not None:
+    while due not in (None, STANDING_MS):
         _, conclusion, _, following = judge(parts, due, [conclusion], config)
         assert following is None or following > due
         due = following
         rounds += 1
         assert rounds < 100
+    # New thresholds find a buyer by the timer; nobody else has one for ever.
+    assert (due is None) is judgement(tuple(parts), NOW_MS, CUTS, config).facts.is_visitor
     assert conclusion.stage == "churned"
     assert {"churned", "at_risk"} <= conclusion.tags.keys()
 
