@@ -186,7 +186,7 @@ def _event(state: CustomerState, record: LogRecord, context: Context, facts: lis
     part, conclusion, judged = parts.get(record.node), state.conclusion, context.judged.get(customer_id)
     # Most events of somebody whom this batch has just looked at change neither a tag nor the stage nor a score.
     if part and conclusion and judged and go_on(judged, part, event, context.config):
-        fold(part, event, context.config)
+        fold(part, event, context.config, is_plain=True)
         changes = Changes((), (), conclusion.stage, conclusion.stage)
         if event.traits or not judged.head:
             _begin_profile(customer_id, judged, conclusion)

@@ -38,11 +38,12 @@ _PROPERTIES = msgspec.json.Decoder()
 _ACTIVE_TYPES = frozenset(("track", "page", "screen"))
 
 
-def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
+def fold(part: Part | None, event: Event, config: ProfileConfig, is_plain: bool = False) -> Part:
     """The part with the event in it; None begins a new part.
 
     Changes `part` in place and returns it: state is decoded once per batch and belongs to the caller. `event` is not
-    kept. Counts an event each time it is called; the caller drops duplicates.
+    kept. Counts an event each time it is called; the caller drops duplicates. is_plain: the caller knows that it means
+    no more than activity and that no measure counts it (judgement.go_on).
     """
     at = event.occurred_at
     clock = (at, event.place)
@@ -72,7 +73,7 @@ def fold(part: Part | None, event: Event, config: ProfileConfig) -> Part:
         _fold_meaning(part, event, kind, clock, day if in_ring else None, config)
     if event.traits:
         write_traits(part, event)
-    if name in catalogue.measures and part.measured == catalogue.measures_version:
+    if not is_plain and name in catalogue.measures and part.measured == catalogue.measures_version:
         _fold_measures(part, event, kind, day, in_ring, config)
     for text in event.identifiers:
         if text not in part.identifiers:
@@ -126,8 +127,12 @@ def _fold_meaning(
 
 def _count_month(part: Part, day: int) -> None:
     """One more interaction in its month, unless that is forgotten already."""
-    month = month_of(day)
-    _add(part.months, month, 1, month > month_of(part.newest_day) - MONTHS)
+    month, months = month_of(day), part.months
+    if months.days and months.days[-1] == month:
+        months.total += 1
+        months.values[-1] += 1
+        return
+    _add(months, month, 1, month > month_of(part.newest_day) - MONTHS)
 
 
 def _fold_measures(part: Part, event: Event, kind: int, day: int, in_ring: bool, config: ProfileConfig) -> None:
@@ -187,6 +192,9 @@ def _add(ring: Ring, day: int, amount: int, in_ring: bool) -> None:
     if not days or day > days[-1]:
         days.append(day)
         ring.values.append(amount)
+        return
+    if day == days[-1]:
+        ring.values[-1] += amount
         return
     index = bisect_left(days, day)
     if days[index] == day:

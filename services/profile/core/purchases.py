@@ -24,6 +24,10 @@ class Purchases(msgspec.Struct, gc=False):
     first_purchase_ms: int = 0
 
 
+# Of most people; nobody writes to it.
+_NOTHING = Purchases()
+
+
 def purchases_of(
     parts: tuple[Part, ...], purchase: Clock | None, first_purchase: Clock | None, today: int, config: ProfileConfig
 ) -> Purchases:
@@ -32,8 +36,9 @@ def purchases_of(
     Made once a day and order event, not once an event, unless there are refunds without an order.
     """
     books = [part.book for part in parts if part.book is not None]
-    if not books or any(part.money for part in parts):
-        return _look(parts, purchase, first_purchase, today, config)
+    money = [part.money for part in parts if part.money]
+    if money or not books:
+        return _look(parts, purchase, first_purchase, today, config) if money else _NOTHING
     memory = books[0].__dict__
     seen = memory.get("seen")
     # What `settled` remembers of a book is another object after its next order event.

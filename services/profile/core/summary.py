@@ -106,7 +106,9 @@ def snapshot_fields(
                 {"name": name, "since": tag.since_ms, "until": ends.get(name, 0), "reason": tag.reason}
                 for name, tag in sorted(conclusion.tags.items())
             ]
-        ),
+        )
+        if conclusion.tags
+        else b"[]",
         "traits": encoded_traits,
         "identifiers": sorted({text for part in view.parts for text in part.identifiers})[:MAX_SHOWN_IDENTIFIERS],
         "recency_days": rfm.recency_days,

@@ -1,12 +1,14 @@
 """What `go_on` says of the next event is what looking at everything anew would say; and it is not always silent."""
 
+from copy import deepcopy
+
 from hypothesis import event as seen_by_hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile.core.fold import MAX_NAMES, fold
 from services.profile.core.judgement import go_on, judgement
-from services.profile.core.state import View
+from services.profile.core.state import View, encode
 from services.profile.core.summary import counts_of, profile_head, profile_json
 from services.profile.core.tags import conclude
 from services.profile.core.timers import next_due_ms
@@ -55,11 +57,13 @@ def test_the_next_event_gives_what_looking_anew_gives(events, nodes, now_ms, con
     for one, node in zip(events, nodes, strict=False):
         part = parts.get(node)
         goes_on = judged is not None and part is not None and go_on(judged, part, one, config)
+        plain = fold(deepcopy(part), one, config, is_plain=True) if goes_on else None
         parts[node] = fold(part, one, config)
         anew = judgement(tuple(parts.values()), now_ms, CUTS, config)
         before = [] if held is None else [held]
         conclusion, changes = conclude(anew.facts, before, one.place, one.occurred_at, config)
         if goes_on:
+            assert encode(plain) == encode(parts[node])
             assert fields(judged.seen) == fields(anew.seen)
             assert (judged.rfm, held) == (anew.rfm, conclusion)
             assert changes.is_empty()
@@ -100,6 +104,18 @@ def test_another_page_on_the_same_day_goes_on():
     assert go_on(judged, part, event(occurred_at=at(0, 2_000)), CONFIG)
     seen = judged.seen
     assert (seen.events, seen.last_ms, seen.activity_ms) == (2, at(0, 2_000), at(0, 2_000))
+
+
+def test_an_event_that_a_measure_counts_does_not_go_on():
+    part = fold(None, event("Product Viewed", occurred_at=at(0, 1_000)), CONFIG)
+    judged = judged_of(part)
+    assert not go_on(
+        judged,
+        part,
+        event("Product Viewed", occurred_at=at(0, 2_000), properties=b'{"content_type": "review"}'),
+        CONFIG,
+    )
+    assert go_on(judged, part, event("Product Viewed", occurred_at=at(0, 2_000), properties=b'{"size": 3}'), CONFIG)
 
 
 def test_what_time_began_is_dated_anew_by_the_next_event_of_that_day():

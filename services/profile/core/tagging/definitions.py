@@ -79,10 +79,7 @@ class _Parser:
 
     def __init__(self, file: File, calendar: Calendar, problems: list[str]) -> None:
         self._file, self._calendar, self._problems = file, calendar, problems
-        self._counters = {
-            name: Counter(name, c.events, c.where, c.each, c.sum, frozenset(c.events))
-            for name, c in file.counters.items()
-        }
+        self._counters = {name: Counter(name, c.events, c.where, c.each, c.sum) for name, c in file.counters.items()}
         # A counter that could not be read is known all the same to what names it.
         self._named = {name: Counter(name, ()) for name in sorted(file.names("counters"))} | self._counters
         self._stages: tuple[Definition, ...] = ()

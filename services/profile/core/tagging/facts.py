@@ -54,7 +54,7 @@ class Facts:
         self._days: dict[str, float] = {}
         self._rings: dict[str, list[Ring]] = {}
         self._sums: dict[tuple[str, int, int], float] = {}
-        self._scores: dict[int, Scores] = {self.today: (rfm.r or nan, rfm.f or nan, rfm.m or nan)}
+        self._scores: dict[int, Scores] = {}
         self._traits: dict[str, Json] | None = None
         self._books: list[Settled] | None = None
         self.events, self.months, self.may_rise = seen.events, 0, False
@@ -164,21 +164,17 @@ class Facts:
         return found
 
     def _sum(self, name: str, days: int, t: int) -> float:
-        if name == ORDERS:
-            # Most people never buy: of them nothing is looked up.
-            if self._seen.purchase_day is None:
-                return 0
-            if days == self._config.windows.rfm and t == self.today:
-                return self._seen.frequency
-            return self.orders(t - days if days else ALL_TIME)[0]
         if name == SPEND:
             return self.minor(days, t) / self._config.unit
-        if days:
-            return sum_after(self.rings(name), t - days)
-        return sum([ring.total for ring in self.rings(name)])
+        rings = self._rings.get(name)
+        if rings is None:
+            rings = self._rings[name] = self._find(name)
+        if not rings:
+            return 0
+        return sum_after(rings, t - days) if days else sum([ring.total for ring in rings])
 
     def rings(self, name: str) -> list[Ring]:
-        """The rings that a counter or `interactions` adds up."""
+        """The rings that orders, `interactions` or a counter add up."""
         rings = self._rings.get(name)
         if rings is None:
             rings = self._rings[name] = self._find(name)
@@ -186,21 +182,22 @@ class Facts:
 
     def _find(self, name: str) -> list[Ring]:
         parts = self._seen.parts
+        if name == ORDERS:
+            # Most people never buy: of them nothing is looked up.
+            return [] if self._seen.purchase_day is None else [one.orders for one in self.books()]
         if name == INTERACTIONS:
             passive = self._config.passive
             return [ring for part in parts for event, ring in part.counters.items() if event not in passive]
         counter = self._config.catalogue.counters[name]
         if counter.is_measure:
-            rings = [ring for part in parts if (ring := part.measures.get(name)) is not None]
-            of_orders = rings_of(parts, self._config).get(name)
+            rings, is_told = [], False
+            for part in parts:
+                if name in part.measures:
+                    rings.append(part.measures[name])
+                is_told |= part.tally is not None
+            of_orders = rings_of(parts, self._config).get(name) if is_told else None
             return rings if of_orders is None else [*rings, of_orders]
-        return [
-            part.counters[event]
-            for part in parts
-            if not counter.names.isdisjoint(part.counters)
-            for event in counter.names
-            if event in part.counters
-        ]
+        return [part.counters[event] for part in parts for event in counter.events if event in part.counters]
 
     def leaves(self, name: str, days: int, needed: int, t: int) -> int:
         """The first day later than `t` on which the sum over `days` days is below `needed`; NEVER: it is already."""
@@ -229,6 +226,9 @@ class Facts:
         return found
 
     def _score(self, t: int) -> Scores:
+        rfm = self.rfm
+        if t == self.today:
+            return rfm.r or nan, rfm.f or nan, rfm.m or nan
         cuts, bought = self._thresholds, self._seen.purchase_day
         if cuts is None or bought is None:
             return nan, nan, nan

@@ -52,7 +52,10 @@ class Measure:
         if not self.words or (is_line and self.test is _always):
             return True
         # A shop may also write a letter of a name as \u0063.
-        return any(word in properties for word in self.words) or b"\\u00" in properties
+        for word in self.words:  # any() with a generator costs three times as much
+            if word in properties:
+                return True
+        return b"\\u00" in properties
 
     def of(self, properties: Json, day: int, is_line: bool = False) -> int:
         """What an event of business day `day` adds: 1 or 0, or the sum over its items that count. Never negative.

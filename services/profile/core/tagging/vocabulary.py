@@ -36,7 +36,7 @@ MAX_DAYS = 365
 class Counter:
     """Something that operators count.
 
-    events   names of the events that count; `names` the same, to look them up
+    events   names of the events that count
     where    condition over the event's properties (measures.py), None: every one
     each     the list among the properties whose items are looked at one by one, "" : the event itself
     sum      the number that is added up, "": 1 for each event of which something matches
@@ -47,7 +47,6 @@ class Counter:
     where: str = ""
     each: str = ""
     sum: str = ""
-    names: frozenset[str] = frozenset()
 
     @property
     def is_measure(self) -> bool:
