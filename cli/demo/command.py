@@ -22,6 +22,7 @@ from deploy.local.stack import DRAINED, set_aside
 from services.chassis.errors import Fatal
 from services.chassis.run import Stop, run
 from services.chassis.settings import SettingsError
+from services.chassis.yaml_file import load_yaml
 
 REFUSED = 2
 INTERRUPTED_TEXT = (
@@ -127,7 +128,7 @@ def _refuse_real_destinations() -> None:
     """The play has invented customers; nobody outside may hear of them. Raises SettingsError."""
     path = ROOT / os.environ.get(DESTINATIONS, "deploy/config/destinations.yaml")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"{DESTINATIONS}: {path} cannot be read: {error}") from error
     if not (isinstance(document, dict) and document.get("test_mode") is True):

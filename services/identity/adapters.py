@@ -14,6 +14,7 @@ from services.chassis.redis.claim import Claim
 from services.chassis.redis.client import RedisClient, RedisError, sync_client
 from services.chassis.redis.ledger import Ledger, script_text
 from services.chassis.redis.slots import Slot
+from services.chassis.yaml_file import load_yaml
 from services.identity import metrics
 from services.identity.core.homes import Home, parse_home
 from services.identity.core.policy import Policy, PolicyError, parse_policy
@@ -27,7 +28,7 @@ NAMESPACE = bytes.fromhex("6f1c2d5e8a3b5c7d9e0f1a2b3c4d5e6f")
 def load_policy(path: str) -> Policy:
     """The checked policy of a YAML file. Raises Fatal naming the file and every mistake in it."""
     try:
-        return parse_policy(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        return parse_policy(load_yaml(Path(path).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, PolicyError) as error:
         raise Fatal(f"identity policy {path}: {error}") from error
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from services.chassis.settings import SettingsError
+from services.chassis.yaml_file import load_yaml
 from services.ingest.core.keys import Grant, Keyring
 from services.ingest.core.money import currency_code
 from services.ingest.core.required import is_known_path
@@ -97,7 +98,7 @@ class _File(_Strict):
 def load_keyring(path: Path) -> Keyring:
     """Read the file. Raises SettingsError with the file and every place that is wrong."""
     try:
-        content = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(load_yaml(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"write keys {path}: {error}") from error
     except ValidationError as error:

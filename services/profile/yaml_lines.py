@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import yaml
 
+from services.chassis.yaml_file import repeated_keys
+
 _PLACE = re.compile(r"\[(\d+)\]")
 
 
@@ -27,7 +29,7 @@ class Lines:
 
     def repeated(self) -> Iterator[str]:
         """A text for every key that stands twice in its mapping: YAML would take the last one in silence."""
-        yield from _repeated(self._root, "")
+        yield from repeated_keys(self._root)
 
 
 def _step(node: yaml.Node | None, key: str) -> tuple[int, yaml.Node, str] | None:
@@ -54,17 +56,3 @@ def _begins(key: str, name: str) -> bool:
 def _stage_of(item: yaml.Node) -> str:
     entries = item.value if isinstance(item, yaml.MappingNode) else ()
     return next((str(value.value) for name, value in entries if name.value == "stage"), "")
-
-
-def _repeated(node: yaml.Node | None, key: str) -> Iterator[str]:
-    if isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for name, value in node.value:
-            own, line = f"{key}.{name.value}".removeprefix("."), name.start_mark.line + 1
-            if name.value in lines:
-                yield f"{own}: expected once, stands on line {lines[name.value]} and on line {line}"
-            lines[name.value] = line
-            yield from _repeated(value, own)
-    if isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            yield from _repeated(item, f"{key}[{number}]")

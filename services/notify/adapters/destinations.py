@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from services.chassis.errors import Fatal
+from services.chassis.yaml_file import load_yaml
 from services.notify.core.mask import is_mailbox
 from services.notify.core.plan import Route, Routes
 from services.notify.core.retry import POLICIES, Policy
@@ -184,7 +185,7 @@ class Destinations:
 def load_destinations(path: str, environ: Mapping[str, str]) -> Destinations:
     """Read and check the file. Raises Fatal naming the file and every key that is wrong."""
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        document = load_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise Fatal(f"destinations file {path} cannot be read: {error}") from error
     is_test = isinstance(document, dict) and document.get("test_mode") is True

@@ -122,7 +122,13 @@ class Source:
     def plain(self, node: Node) -> object:
         """Any value of JSON's kinds."""
         if isinstance(node, MappingNode):
-            return {str(self.plain(key)): self.plain(value) for key, value in node.value}
+            entries: dict[str, object] = {}
+            for key_node, value in node.value:
+                key = str(self.plain(key_node))
+                if key in entries:
+                    self.wrong(key_node, f"`{key}` a second time", "each key once")
+                entries[key] = self.plain(value)
+            return entries
         if isinstance(node, SequenceNode):
             return [self.plain(item) for item in node.value]
         kind = node.tag.rpartition(":")[2]

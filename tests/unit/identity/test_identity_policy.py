@@ -125,7 +125,13 @@ def test_a_number_that_is_a_truth_value_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"kinds: {", "while parsing"), (b"kinds: []", "kinds"), (b"\xff\xfe\xfa", "decode"), (None, "No such file")],
+    [
+        (b"kinds: {", "while parsing"),
+        (b"kinds: []", "kinds"),
+        (b"\xff\xfe\xfa", "decode"),
+        (None, "No such file"),
+        (b"kinds: {}\nmerge: 1\nkinds: {}\n", "kinds: expected once, stands on line 1 and on line 3"),
+    ],
 )
 def test_a_policy_file_with_a_mistake_stops_the_start_with_its_name(
     tmp_path: Path, content: bytes | None, why: str

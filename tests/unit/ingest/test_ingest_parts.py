@@ -85,6 +85,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> Non
         load_keyring(tmp_path / "missing.yaml")
 
 
+def test_a_source_may_stand_only_once(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    file.write_text(f"sources:\n  shop: {{keys: [{{sha256: {DIGEST}}}]}}\n  shop: {{keys: [{{sha256: {DIGEST}}}]}}\n")
+    with pytest.raises(SettingsError, match=r"sources\.shop: expected once, stands on line 2 and on line 3"):
+        load_keyring(file)
+
+
 def test_a_key_may_stand_only_once(tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
     one = f"{{keys: [{{sha256: {DIGEST}}}]}}"

@@ -66,6 +66,7 @@ def test_a_webhook_goes_over_https_or_stays_on_this_machine(tmp_path: Path, url:
         ({"destinations": {"crm": CRM}, "defaults": {"sms": "nowhere"}}, "defaults.sms: no destination 'nowhere'"),
         ({"destinations": {}}, "destinations"),
         ("[", "cannot be read"),
+        ("test_mode: true\ntest_mode: false\n", "test_mode: expected once, stands on line 1 and on line 2"),
         ("7", "the file"),
         (
             {"destinations": {"mail": {"channel": "email", "host": "h", "sender": "no address"}}},

@@ -49,6 +49,22 @@ def test_what_stands_twice_is_refused_with_both_lines(tmp_path):
     assert line == f"{first}: tags.vip: expected once, stands on line {first} and on line {again}"
 
 
+def test_the_block_of_the_readme_pasted_at_the_end_loses_nothing_in_silence(tmp_path):
+    readme = (CONFIG.parents[1] / "README.md").read_text(encoding="utf-8").partition("## Your own tags and segments")[2]
+    text = SHIPPED + readme.partition("```yaml\n")[2].partition("```")[0]
+    lines = told(tmp_path / "tags.yaml", text)
+    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == ["counters", "tags", "segments"]
+
+
+def test_what_stands_twice_in_the_other_file_is_refused_too(tmp_path):
+    text = (CONFIG / "profile.yaml").read_text(encoding="utf-8") + "\nwindows_days: {rfm: 90}\n"
+    path = tmp_path / "profile.yaml"
+    path.write_text(text, encoding="utf-8")
+    first, again = line_of(text, "windows_days:"), len(text.splitlines())
+    with pytest.raises(Fatal, match=f"windows_days: expected once, stands on line {first} and on line {again}"):
+        load_config(str(path), str(CONFIG / "tags.yaml"), "Asia/Shanghai")
+
+
 @pytest.mark.parametrize(("key", "line"), [
     ("a", 1), ("a.b", 2), ("a.b.c", 3), ("a.b.d", 2), ("a.b.c.d", 3), ("a.x.y", 4), ("a.x", 1), ("s[0]", 6),
     ("s[1].if", 8), ("s.late.if", 8), ("s.late", 7), ("s.never", 5), ("s[7]", 5),

@@ -168,6 +168,8 @@ CATALOGUE = [
     ("{template: comeback}", "{template: a b}", "7:23: found text `a b`, expected the name of a template"),
     ("{template: comeback}", "{template: t, params: [1]}",
      "7:34: found a list, expected a mapping of what the template may use"),
+    ("{template: comeback}", "{template: t, params: {a: 1, b: {c: 1, c: 2}}}",
+     "7:51: found `c` a second time, expected each key once"),
     ("{template: comeback}", "{template: t, params: {a: !!python/name:os.system x}}",
      "7:38: found the tag tag:yaml.org,2002:python/name:os.system, expected a plain value"),
     ("- email: {template: comeback}", "- {email: {template: a}, wecom: {template: b}}",
