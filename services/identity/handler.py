@@ -144,7 +144,9 @@ class Writer:
 
 
 class IdentityWorker:
-    """One claimed partition of `touchpoints` (see chassis.kafka.line.Worker)."""
+    """One claimed partition of `touchpoints` (see chassis.kafka.line.Worker); it has no timers."""
+
+    due_limit, is_behind = 0, False
 
     def __init__(
         self, claim: Claim, ledger: Ledger, graph: Graph, writer: Writer, policy: Policy,

@@ -22,8 +22,10 @@ class Sweep:
         self._swept_version = self._sweeping_version = -1
         self._cursor = 0
 
-    def some(self) -> list[str]:
+    def some(self, most: int = SWEEP_COUNT) -> list[str]:
         """Some customers to look at again because somebody asks or the thresholds are new; empty when all have been.
+
+        most: about so many; whoever is asked for comes whatever their number.
 
         Newer thresholds while sweeping: the circle is finished first, then begun again. Starting over at once, cuts
         that change more often than a sweep takes would leave the customers at the end with scores of long ago.
@@ -35,7 +37,7 @@ class Sweep:
             return []
         if self._cursor == 0:
             self._sweeping_version = thresholds.version
-        self._cursor, names = self._store.scan_due(self._slot, self._cursor, SWEEP_COUNT)
+        self._cursor, names = self._store.scan_due(self._slot, self._cursor, min(most, SWEEP_COUNT))
         if self._cursor == 0:
             self._swept_version = self._sweeping_version
         return names

@@ -14,7 +14,7 @@ from services.chassis.errors import Fatal, Fenced, Retriable
 from services.chassis.health import Health
 from services.chassis.kafka import client, offsets
 from services.chassis.kafka.debts import Cause
-from services.chassis.kafka.line import HandlerFactory, LedgerWorker, Line, Worker
+from services.chassis.kafka.line import DUES_A_ROUND, LEAST_DUES, HandlerFactory, LedgerWorker, Line, Worker
 from services.chassis.kafka.loop_metrics import LoopMetrics
 from services.chassis.kafka.owned import Log, Owned, Work, WorkerFactory
 from services.chassis.kafka.reader import Place, Reader
@@ -93,9 +93,12 @@ class Loop:
         started = time.monotonic()
         work: Work = []
         touched: list[Place] = []
-        for place, line in list(self.owned.lines.items()):
+        lines = list(self.owned.lines.items())
+        due_limit = max(LEAST_DUES, DUES_A_ROUND // max(1, len(lines)))
+        for place, line in lines:
             if line.is_stopped:
                 continue
+            line.worker.due_limit = due_limit
             entries = self._advance(place, line, batches.get(place, []))
             if entries:
                 touched.append(place)
@@ -172,14 +175,20 @@ class Loop:
 
     def _poll(self) -> dict[Place, list[Record]]:
         self.owned.claim_missing("again")
-        waiting = any(line.claim.waits for line in self.owned.lines.values())
-        batches = self.reader.read(self.config.batch_max, WAITING_POLL_S if waiting else IDLE_POLL_S)
+        batches = self.reader.read(self.config.batch_max, self._patience_s())
         if self.reader.error:
             self.metrics.health.set("kafka", False, self.reader.error)
             self.metrics.limited.warning("kafka.error", text=self.reader.error)
         elif batches:
             self.metrics.health.set("kafka", True, f"{len(self.owned.wanted)} partitions assigned")
         return batches
+
+    def _patience_s(self) -> float:
+        """How long to wait for records: while timers are due not at all, and briefly while somebody waits."""
+        lines = [line for line in self.owned.lines.values() if not line.is_stopped]
+        if any(line.worker.is_behind for line in lines):
+            return 0.0
+        return WAITING_POLL_S if any(line.claim.waits for line in lines) else IDLE_POLL_S
 
     def _upkeep(self) -> None:
         now = time.monotonic()

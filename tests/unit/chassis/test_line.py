@@ -35,6 +35,8 @@ class Clerk:
     batches: list[list[int]] = field(default_factory=list)
     poisoned: dict[int, str] = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
+    due_limit: int = 0
+    is_behind: bool = False
 
     def step(
         self, records: list[Record], seen: dict[str, int], position: int, log_ms: int, now_ms: int
