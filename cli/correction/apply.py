@@ -1,11 +1,15 @@
 """A correction becomes a touchpoint: of whom it is now, and what is written."""
 
+import json
+from typing import Any
+
 from cli.correction.steps import APPLIED, Correction, Step, save
 from cli.corrections import Request, state
 from cli.resolve import LookUp
 from services.chassis.clickhouse import Clickhouse
 from services.identity.settings import IdentitySettings
 
+_TRAITS = "SELECT traits FROM customers WHERE customer_id = {id:String}"
 _ENDED = "SELECT customer_id FROM ended_customers WHERE ended_id = {id:String}"
 
 
@@ -28,6 +32,12 @@ def customer_now(store: Clickhouse, look_up: LookUp, request: Step) -> str:
                 f"what named customer {request.customer_id} belongs to {found} now: refuse it and ask again"
             )
     return found
+
+
+def traits_now(store: Clickhouse, customer_id: str) -> dict[str, Any] | None:
+    """What the profile says; None when ClickHouse does not have the customer yet."""
+    rows = store.query_rows(_TRAITS, {"id": customer_id})
+    return dict(json.loads(rows[0]["traits"])) if rows else None
 
 
 def touchpoint(one: Correction) -> Request:

@@ -3,13 +3,13 @@
 import json
 import uuid
 from enum import Enum
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from cli.browse import MIN_ID_CHARS, answering, console, give_up
-from cli.correction.apply import NotTheirsError, apply, customer_now
-from cli.correction.fields import RefusedError, changes, parse
+from cli.correction.apply import NotTheirsError, apply, customer_now, traits_now
+from cli.correction.fields import RefusedError, changes, overtaken, parse
 from cli.correction.show import as_json, card, listed, said
 from cli.correction.steps import APPLIED, APPROVED, REFUSED, REQUESTED, Correction, Step, load, save
 from cli.corrections import os_user
@@ -21,7 +21,6 @@ from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy
 from services.identity.settings import IdentitySettings
 
-_TRAITS = "SELECT traits FROM customers WHERE customer_id = {id:String}"
 app = typer.Typer(no_args_is_help=True, help="Corrections of profiles by staff: one asks, another one approves.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="the correction, or how its id begins")]
 Author = Annotated[str, typer.Option("--author", metavar="WHO", help="who you are; kept with the step")]
@@ -55,10 +54,7 @@ def request(
             given = parse(texts)
             sides = Sides(store, open_look_up(), load_policy(settings.policy), settings.identifier_key_bytes())
             whose = sides.find(customer)
-            rows = store.query_rows(_TRAITS, {"id": whose.customer_id})
-            if not rows:
-                give_up(f"{customer} is customer {whose.customer_id}, not yet in ClickHouse: try again in a second")
-            found = changes(given, json.loads(rows[0]["traits"]), region)
+            found = changes(given, _traits(store, whose.customer_id), region)
         except (RefusedError, UndecidableError) as error:
             give_up(f"not asked for: {error}")
         kept = json.dumps([one.as_json() for one in found], ensure_ascii=False)
@@ -100,17 +96,24 @@ def show(id_: Id, as_json_: AsJson = False) -> None:
 
 @app.command()
 def approve(
-    id_: Id, author: Author, reason: Annotated[str, typer.Option("--reason", help="kept")] = "", yes: Yes = False
-) -> None:
+    id_: Id, author: Author, reason: Annotated[str, typer.Option("--reason", help="kept")] = "", yes: Yes = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="also what was said since it was asked for")] = False,
+    same_account: Annotated[bool, typer.Option("--same-account", help="two people share this account")] = False,
+) -> None:  # fmt: skip
     """Approve a correction that somebody else asked for, and apply it at once.
 
+    The profile is read again: what it came to say since the request is not overwritten without --overwrite.
     Should the second half fail, `correction apply` does it; twice is once.
     """
     _named(author)
     with answering():
         store = _store()
-        one, customer_id = _checked(store, id_, APPROVED, author)
-        console.print(card(one), markup=False, soft_wrap=True)
+        one, customer_id = _checked(store, id_, APPROVED, author, same_account)
+        profile = _traits(store, customer_id)
+        console.print(card(one, profile), markup=False, soft_wrap=True)
+        if (since := overtaken(one.changes, profile)) and not overwrite:
+            fields = ", ".join(change.field for change in since)
+            _refused(APPROVED, f"the profile says something else of {fields} by now: refuse it, or --overwrite")
         if not yes:
             typer.confirm("Approve it?", abort=True)
         step = _step(one, APPROVED, author, customer_id, reason)
@@ -138,7 +141,7 @@ def refuse(id_: Id, reason: Annotated[str, typer.Option("--reason", help="why; k
     with answering():
         store = _store()
         one = _find(store, id_)
-        if why_not := one.why_not(REFUSED, author):
+        if why_not := one.why_not(REFUSED, author, os_user()):
             give_up(f"not refused: {why_not}")
         save(store, _step(one, REFUSED, author or os_user(), one.request.customer_id, reason))
         one = _find(store, one.request.id)
@@ -150,10 +153,12 @@ def _apply(store: Clickhouse, one: Correction, customer_id: str, step: Step) -> 
     console.print(f"correction {one.request.id} is applied to customer {customer_id}", markup=False, soft_wrap=True)
 
 
-def _checked(store: Clickhouse, id_: str, step: str, author: str) -> tuple[Correction, str]:
+def _checked(
+    store: Clickhouse, id_: str, step: str, author: str, is_account_shared: bool = False
+) -> tuple[Correction, str]:
     """The correction, when the step may be taken, and whose it is now; gives up otherwise."""
     one = _find(store, id_)
-    if why_not := one.why_not(step, author):
+    if why_not := one.why_not(step, author, os_user(), is_account_shared):
         give_up(f"not {step}: {why_not}")
     try:
         return one, customer_now(store, open_look_up(), one.request)
@@ -167,6 +172,13 @@ def _refused(step: str, why: str) -> NoReturn:
 
 def _step(one: Correction, step: str, author: str, customer_id: str, reason: str) -> Step:
     return Step(one.request.id, step, author, os_user(), customer_id, one.request.identifier, "[]", reason)
+
+
+def _traits(store: Clickhouse, customer_id: str) -> dict[str, Any]:
+    found = traits_now(store, customer_id)
+    if found is None:
+        give_up(f"customer {customer_id} is not yet in ClickHouse: try again in a second")
+    return found
 
 
 def _find(store: Clickhouse, beginning: str) -> Correction:

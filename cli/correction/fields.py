@@ -84,6 +84,14 @@ def changes(given: Mapping[str, Any], profile: Mapping[str, Any], region: str) -
     return found
 
 
+def overtaken(asked: Sequence[Change], profile: Mapping[str, Any]) -> list[Change]:
+    """Those of which the profile says something else now: neither what it said when asked, nor what it is to say."""
+    return [
+        one for one in asked
+        if _differs(now := profile.get(one.field), one.former) and _differs(now, one.value)
+    ]  # fmt: skip
+
+
 def _standardised(given: Mapping[str, Any], region: str) -> dict[str, Any]:
     source = Source("operator", region=region, phone_identifies=False)
     found = Identifiers(source)

@@ -1,13 +1,13 @@
 """Corrections for people. In lists values are masked; who approves one sees it whole."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
 
 from cli.browse import ID_CHARS, iso
-from cli.correction.fields import Change
+from cli.correction.fields import Change, overtaken
 from cli.correction.steps import Correction
 from cli.quality.masking import shown
 
@@ -19,6 +19,12 @@ def said(change: Change, is_masked: bool) -> str:
         for one, text in ((one, json.dumps(one, ensure_ascii=False)) for one in (change.former, change.value))
     )
     return f"{change.field}: {former} → {value}"
+
+
+def present(change: Change, profile: Mapping[str, Any] | None) -> str:
+    """What the profile says of it by now."""
+    now = None if profile is None else profile.get(change.field)
+    return f" (now {'none' if now is None else json.dumps(now, ensure_ascii=False)})"
 
 
 def listed(found: Iterable[Correction]) -> Table:
@@ -35,10 +41,11 @@ def listed(found: Iterable[Correction]) -> Table:
     return table
 
 
-def card(one: Correction) -> str:
-    """Everything about one, values in plain text: who approves it has to see them."""
+def card(one: Correction, profile: Mapping[str, Any] | None = None) -> str:
+    """Everything about one, values in plain text: who approves it has to see them, and what the profile says now."""
+    since = [] if profile is None else overtaken(one.changes, profile)
     lines = [f"correction {one.request.id} is {one.state}", f"customer {one.request.customer_id}"]
-    lines += [f"  {said(change, False)}" for change in one.changes]
+    lines += [f"  {said(change, False)}{present(change, profile) if change in since else ''}" for change in one.changes]
     lines += [
         f"  {iso(step.at_ms)[:19]} {step.step} by {step.author} ({step.account})"
         + (f": {step.reason}" if step.reason else "")

@@ -50,10 +50,16 @@ class Correction:
             return APPLIED
         return self.decision.step if self.decision else REQUESTED
 
-    def why_not(self, step: str, author: str) -> str:
-        """Why this author may not take this step now; empty when nothing is in the way."""
+    def why_not(self, step: str, author: str, account: str, is_account_shared: bool = False) -> str:
+        """Why this author may not take this step now; empty when nothing is in the way.
+
+        Authors are what people say of themselves, so an approval also comes from another account of the machine,
+        unless whoever approves states that two people share one.
+        """
         if step == APPROVED and same_person(author, self.request.author):
             return f"{author} asked for it: another person approves"
+        if step == APPROVED and account == self.request.account and not is_account_shared:
+            return f"the account {account} asked for it, too: approve from another one (or --same-account)"
         wanted = APPROVED if step == APPLIED else REQUESTED
         if self.state != wanted:
             by = self.decision.author if self.decision else self.request.author

@@ -44,13 +44,16 @@ def test_a_correction_that_another_person_approves_is_in_the_profile_once(runnin
     assert '"+8613912345678"' in stack.must("correction", "show", one["id"])
     assert traits_of(stack)["city"] == "上海市"
     stack.must("correction", "approve", one["id"], "--author", "Wang", "--yes", code=1)
-    stack.must("correction", "approve", one["id"], "--author", "li", stdin="n\n", code=1)
+    approve = ("--author", "li", "--same-account")
+    stack.must("correction", "approve", one["id"], "--author", "li", "--yes", code=1)
+    assert corrections(stack) == [one], "another name, but the same account"
+    stack.must("correction", "approve", one["id"], *approve, stdin="n\n", code=1)
 
-    assert "is applied to customer" in stack.must("correction", "approve", one["id"][:8], "--author", "li", "--yes")
+    assert "is applied to customer" in stack.must("correction", "approve", one["id"][:8], *approve, "--yes")
     stack.settle()
     corrected = {"city": "深圳市", "city_code": "440300", "phone": "+8613912345678"}
     assert traits_of(stack) == corrected
-    stack.must("correction", "approve", one["id"], "--author", "han", "--yes", code=1)
+    stack.must("correction", "approve", one["id"], "--author", "han", "--same-account", "--yes", code=1)
     stack.must("correction", "refuse", one["id"], "--reason", "late", "--author", "han", code=1)
     rows = stack.query(f"SELECT source, type, properties FROM events WHERE event_id = '{one['id']}'")
     assert [(source, kind, json.loads(str(properties))) for source, kind, properties in rows] == [
@@ -82,6 +85,24 @@ def test_a_refused_correction_changes_nothing(running_stack: RunningStack) -> No
     stack.must("correction", "request", "user_id:corr-1", "level=silver", *WHY, "--author", "wang")
     one = next(one for one in corrections(stack) if one["state"] == "requested")
     assert "is refused" in stack.must("correction", "refuse", one["id"], "--reason", "it is gold", "--author", "li")
-    stack.must("correction", "approve", one["id"], "--author", "han", "--yes", code=1)
+    stack.must("correction", "approve", one["id"], "--author", "han", "--same-account", "--yes", code=1)
     stack.must("correction", "apply", one["id"], code=1)
     assert traits_of(stack)["level"] == "gold"
+
+
+def test_what_the_customer_said_since_the_request_is_shown_and_not_overwritten(running_stack: RunningStack) -> None:
+    stack = running_stack
+    identify(stack, "corr-3", city="上海")
+    stack.must("correction", "request", "user_id:corr-1", "city=深圳", *WHY, "--author", "wang")
+    one = next(one for one in corrections(stack) if one["state"] == "requested")
+    identify(stack, "corr-4", city="北京")
+    approve = ("correction", "approve", one["id"], "--author", "li", "--same-account", "--yes")
+
+    refused = stack.must(*approve, code=1)
+    assert 'city: "上海市" → "深圳市" (now "北京市")' in refused
+    assert traits_of(stack)["city"] == "北京市"
+    assert [one["state"] for one in corrections(stack)].count("approved") == 0
+
+    stack.must(*approve, "--overwrite")
+    stack.settle()
+    assert traits_of(stack)["city"] == "深圳市"

@@ -6,15 +6,17 @@ from itertools import permutations
 import pytest
 
 from cli.correction.apply import NotTheirsError, customer_now, touchpoint
+from cli.correction.fields import Change, overtaken
 from cli.correction.show import as_json, card, listed
 from cli.correction.steps import APPLIED, APPROVED, REFUSED, REQUESTED, Correction, Step, gathered
 
 FIELDS = json.dumps([{"field": "phone", "former": None, "value": "+8613912345678", "given": "139 1234 5678"}])
 
 
-def step(what: str, author: str, at_ms: int) -> Step:
+def step(what: str, author: str, at_ms: int, account: str = "") -> Step:
     fields = FIELDS if what == REQUESTED else "[]"
-    return Step("c-1", what, author, "root", "anna", "user_id:anna-1", fields, "because", at_ms)
+    account = account or author.casefold()
+    return Step("c-1", what, author, account, "anna", "user_id:anna-1", fields, "because", at_ms)
 
 
 ASKED = step(REQUESTED, "Wang Fang", 1)
@@ -51,18 +53,43 @@ def test_rows_without_a_request_are_no_correction() -> None:
 
 @pytest.mark.parametrize("author", ["Wang Fang", "wang fang", " Wang  Fang "])
 def test_who_asked_does_not_approve(author: str) -> None:
-    assert "another person approves" in correction().why_not(APPROVED, author)
-    assert correction().why_not(APPROVED, "Li Lei") == ""
-    assert correction().why_not(REFUSED, author) == ""
+    assert "another person approves" in correction().why_not(APPROVED, author, "li lei")
+    assert "another person approves" in correction().why_not(APPROVED, author, "li lei", is_account_shared=True)
+    assert correction().why_not(APPROVED, "Li Lei", "li lei") == ""
+    assert correction().why_not(REFUSED, author, "wang fang") == ""
+
+
+def test_another_name_on_the_account_that_asked_approves_only_where_that_is_said() -> None:
+    refused = correction().why_not(APPROVED, "Li Lei", "wang fang")
+    assert refused == "the account wang fang asked for it, too: approve from another one (or --same-account)"
+    assert correction().why_not(APPROVED, "Li Lei", "wang fang", is_account_shared=True) == ""
+    assert correction().why_not(REFUSED, "Li Lei", "wang fang") == ""
+
+
+def test_an_approval_overwrites_only_what_was_seen_when_it_was_asked_for() -> None:
+    city, none = Change("city", "上海市", "深圳市", "深圳"), Change("level", None, None, None)
+    assert overtaken([city, none], {"city": "上海市"}) == []
+    assert overtaken([city], {"city": "深圳市"}) == [], "somebody said the same"
+    assert overtaken([city, none], {"city": "北京市", "level": "gold"}) == [city, none]
+    assert overtaken([city], {}) == [city], "taken away since"
+    assert overtaken([Change("n", 1, 2, 2)], {"n": True}) != [], "1 and true are two values"
+
+
+def test_who_approves_sees_what_the_profile_says_now() -> None:
+    one = correction()
+    assert 'phone: none → "+8613912345678"\n' in card(one, {})
+    told = card(one, {"phone": "+8613700000001"})
+    assert 'phone: none → "+8613912345678" (now "+8613700000001")' in told
+    assert "now" not in card(one, {"phone": None})
 
 
 def test_a_decided_correction_is_not_decided_again() -> None:
     approved = correction(step(APPROVED, "Li Lei", 2))
-    assert approved.why_not(APPROVED, "Han") == "it is approved (by Li Lei)"
-    assert approved.why_not(REFUSED, "Han") == "it is approved (by Li Lei)"
-    assert approved.why_not(APPLIED, "Han") == ""
-    assert correction().why_not(APPLIED, "Han") == "it is requested (by Wang Fang)"
-    assert "it is applied" in correction(step(APPROVED, "L", 2), step(APPLIED, "L", 3)).why_not(APPLIED, "Han")
+    assert approved.why_not(APPROVED, "Han", "han") == "it is approved (by Li Lei)"
+    assert approved.why_not(REFUSED, "Han", "han") == "it is approved (by Li Lei)"
+    assert approved.why_not(APPLIED, "Han", "han") == ""
+    assert correction().why_not(APPLIED, "Han", "han") == "it is requested (by Wang Fang)"
+    assert "it is applied" in correction(step(APPROVED, "L", 2), step(APPLIED, "L", 3)).why_not(APPLIED, "Han", "han")
 
 
 def test_two_who_approve_at_once_write_the_same_touchpoint() -> None:
@@ -109,4 +136,4 @@ def test_lists_are_masked_and_the_card_for_who_approves_is_not() -> None:
     assert as_json(one, True)["fields"] == [{"field": "phone", "former": "none", "value": "+86139****5678"}]
     assert list(listed([one]).columns[5].cells) == ["phone: none → +86139****5678"]
     assert 'phone: none → "+8613912345678"' in card(one)
-    assert "approved by Li Lei (root): because" in card(one)
+    assert "approved by Li Lei (li lei): because" in card(one)
