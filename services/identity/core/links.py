@@ -46,7 +46,7 @@ _RANK = itemgetter(0)
 
 
 class UnusableError(ValueError):
-    """The touchpoint has nothing the graph could work on; the text says why."""
+    """The touchpoint has nothing the graph could work on; the text says why, without any value of it: it is logged."""
 
 
 class Asked(msgspec.Struct, gc=False):
@@ -147,4 +147,8 @@ def _named(
             return [customer_of(identifiers[0].removeprefix(CUSTOMER))]
     except UnlinkError as error:
         raise UnusableError(f"{request.name.lower()}: {error}") from error
-    raise UnusableError(f"{request.name.lower()}: expected one customer as {CUSTOMER}<UUID>, got {identifiers}")
+    # Never the identifiers themselves: the text is logged, and stands in the dead letter.
+    raise UnusableError(
+        f"{request.name.lower()}: expected one customer as {CUSTOMER}<UUID>, got {len(identifiers)} identifiers,"
+        f" of them {sum(one.startswith(CUSTOMER) for one in identifiers)} customers"
+    )

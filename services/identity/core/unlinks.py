@@ -15,7 +15,7 @@ CUSTOMER_KIND = b"\0"
 
 
 class UnlinkError(ValueError):
-    """The request cannot be understood; the text says why."""
+    """The request cannot be understood; the text says why, without what was given."""
 
 
 def unlinked(
@@ -41,7 +41,8 @@ def customer_of(text: str) -> bytes:
     try:
         return CUSTOMER_KIND + UUID(text).bytes
     except ValueError:
-        raise UnlinkError(f"from: expected a customer id, UUID text, got {text[:40]!r}") from None
+        # Not the text: it is logged, and may be an identifier.
+        raise UnlinkError(f"expected a customer id, UUID text, got {len(text)} characters that are none") from None
 
 
 def _is_usable(identifier: str, kinds: Sequence[str]) -> bool:

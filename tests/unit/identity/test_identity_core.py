@@ -1,7 +1,9 @@
 """What a touchpoint asks of the graph, and what the graph's answer says."""
 
+import json
 import struct
 from collections.abc import Sequence
+from itertools import combinations
 
 import msgpack
 import pytest
@@ -84,12 +86,31 @@ def test_an_unlink_names_an_identifier_or_a_pair_and_perhaps_whose_it_is(propert
     [
         (["fax:7"], b"", "expected 1 identifiers of known kinds, got 0"),
         (["phone:1", "phone:1"], b'{"pair": true}', "expected 2 identifiers of known kinds, got 1"),
-        (["phone:1"], b'{"from": 7}', "expected a customer id, UUID text, got '7'"),
+        (["phone:1"], b'{"from": 7}', "expected a customer id, UUID text, got 1 characters that are none"),
     ],
 )
 def test_an_unlink_that_names_nothing_is_unusable(identifiers: list[str], properties: bytes, text: str) -> None:
     with pytest.raises(UnusableError, match=f"unlink: .*{text}"):
         asked(identifiers, "unlink", properties=properties)
+
+
+SECRETS = ["phone:+8613912345678", "customer:phone:+8613912345678", "+8613912345678", "fax:13912345678", "phone:+86"]
+
+
+@pytest.mark.parametrize("kind", ["track", "alias", "unlink", "erase", "link", "refuse", "release"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+@pytest.mark.parametrize("more", [{}, {"pair": True}, {"from": "+8613912345678"}, {"pair": True, "from": "li@shop.cn"}])
+def test_what_is_said_of_an_unusable_touchpoint_holds_none_of_its_values(
+    kind: str, count: int, more: dict[str, object]
+) -> None:
+    told = []
+    for given in combinations(SECRETS, count):
+        try:
+            asked(given, kind, properties=json.dumps(more).encode())
+        except UnusableError as error:
+            told.append(str(error))
+    assert told, "at least one of these is unusable"
+    assert not [text for text in told if any(secret in text for secret in ("139123", "+86", "li@shop"))]
 
 
 def test_message_ids_count_per_source() -> None:
