@@ -10,6 +10,7 @@ from services.chassis.ids import partition_of
 from services.chassis.records import Output
 from services.chassis.registry import Registry
 from services.profile import metrics
+from services.profile.core.config import ORDERS, ProfileConfig
 from services.profile.core.contribution import ContributionError, contribution
 from services.profile.core.customer_log import CustomerState, Fact, Held, LogRecord, Piece
 from services.profile.core.state import FLAG_IMPORT, Conclusion, Event, Rfm, View
@@ -158,3 +159,16 @@ def count(facts: Iterable[Fact]) -> None:
         metrics.TAGS.labels(tag, change).inc(number)
     for stage, number in stages.items():
         metrics.STAGES.labels(stage).inc(number)
+
+
+def unrated_in(facts: Iterable[Fact], config: ProfileConfig) -> Counter[str]:
+    """Currency → amounts of orders that spend() knows nothing of: neither in the main one nor with a rate."""
+    main, rates, kinds = config.currency, config.rates, config.kinds
+    found: Counter[str] = Counter()
+    for fact in facts:
+        event = fact.record.event if fact.record is not None else None
+        if event is None or not event.amount_minor or event.currency in (main, ""):
+            continue
+        if event.currency not in rates and kinds.get(event.name, 0) & ORDERS:
+            found[event.currency] += 1
+    return found

@@ -6,6 +6,7 @@ import msgspec
 
 from services.chassis.errors import Fatal, Poison
 from services.chassis.kafka.dead_letter import dead_letter
+from services.chassis.logs import get_logger, limited
 from services.chassis.metrics import show_size
 from services.chassis.records import Decision, Output, Record
 from services.chassis.redis.ledger import LedgerPort
@@ -14,7 +15,7 @@ from services.chassis.registry import Registry, open_registry
 from services.profile import metrics
 from services.profile.backfill import Asked
 from services.profile.cache import Cache
-from services.profile.codec import ProfileWriter, Reader, count
+from services.profile.codec import ProfileWriter, Reader, count, unrated_in
 from services.profile.core import customer_log as log
 from services.profile.core.config import ProfileConfig
 from services.profile.core.customer_log import Context, CustomerState, Fact, Held, LogRecord
@@ -57,6 +58,7 @@ class ProfileHandler:
         self._registry, self._reader, self._writer = known, Reader(known), ProfileWriter(partitions, known)
         self._handovers = Handovers(store, self._reader, partitions)
         self._import_quiet_ms, self._import_ms = import_quiet_ms, -1
+        self._limited = limited(get_logger())
         show_size(metrics.WAITING.labels(str(slot.partition)), self, lambda handler: len(handler._waits))
 
     def decide(self, records: list[Record], ticks: list[str], now_ms: int) -> Decision | None:
@@ -194,6 +196,12 @@ class ProfileHandler:
 
     def _measure(self, batch: Batch, now_ms: int) -> None:
         count(batch.facts)
+        if unrated := unrated_in(batch.facts, self._config):
+            metrics.UNRATED.inc(unrated.total())
+            said = (
+                f"spend() leaves them out; list their rates to {self._config.currency} in profile.yaml, rates.to_main"
+            )
+            self._limited.warning("money.unrated", currencies=sorted(unrated), amounts=unrated.total(), text=said)
         # The oldest event of a batch stands for it: observing each would cost 5 µs an event.
         accepted = [f.record.accepted_at for f in batch.facts if f.record is not None and f.record.accepted_at]
         if accepted:

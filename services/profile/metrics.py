@@ -8,6 +8,7 @@ STAGES = metrics.counter("profile", "stage_changes", "transitions into a stage",
 WAITING = metrics.gauge("profile", "waiting_customers", "customers that wait for a hand-over", ["partition"])
 REPEATED = metrics.counter("profile", "log_numbers_repeated", "records whose number in the customer's log was taken")
 TICKS = metrics.counter("profile", "timers_fired", "customers looked at because time passed")
+UNRATED = metrics.counter("profile", "unrated_amounts", "amounts of orders in a currency that has no rate")
 REFOLDS_REFUSED = metrics.counter(
     "profile", "refolds_refused", "customers whose measures could not be taken: their events are not the same"
 )

@@ -239,6 +239,12 @@ class Naive:
         lines = [ADDED_BY_LINE[name][PROPERTIES.index(e.properties)] for e in mine if e.name == "Order Line Completed"]
         return said or (sum(lines) if "sum" in COUNTERS[name] else max(lines, default=0))
 
+    def spend(self, length: int, t: int) -> float:
+        """Of money in other currencies alone nothing is known, unless it is none."""
+        inside = [one for one in self.money if not length or one[0] > t - length]
+        minor = self.minor(length, t)
+        return nan if minor and "CNY" not in {currency for _, currency, _ in inside} else minor
+
     def minor(self, length: int, t: int) -> int:
         inside = [one for one in self.money if not length or one[0] > t - length]
         found: Counter[str] = Counter()
@@ -248,7 +254,7 @@ class Naive:
 
     def window(self, name: str, length: int, t: int) -> float:
         if name == "spend":
-            return self.minor(length, t) / 100
+            return self.spend(length, t) / 100
         return sum(amount for day, amount in self.counted(name) if not length or day > t - length)
 
     def scores(self, t: int) -> tuple[float, float, float, float]:
@@ -268,10 +274,10 @@ class Naive:
         if of == "composite":
             return 99 if composite == 15 else sum(cut < composite for cut in self.cuts.composite_percentiles)
         if of == "spend":
-            return sum(cut < self.minor(self.rfm_window, t) for cut in self.cuts.spend_percentiles)
-        return (
-            sum(cut < self.minor(0, t) for cut in self.cuts.first_order_percentiles) if len(self.orders) == 1 else nan
-        )
+            spend, cuts = self.spend(self.rfm_window, t), self.cuts.spend_percentiles
+        else:
+            spend, cuts = self.spend(0, t) if len(self.orders) == 1 else nan, self.cuts.first_order_percentiles
+        return nan if spend != spend else sum(cut < spend for cut in cuts)
 
     def months_falling(self, name: str, t: int) -> int:
         sums: Counter[tuple[int, int]] = Counter()

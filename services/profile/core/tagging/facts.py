@@ -13,7 +13,7 @@ from services.profile.core.config import ProfileConfig
 from services.profile.core.population import TOP_COMPOSITE
 from services.profile.core.rfm import NEVER
 from services.profile.core.settle import Settled, settled
-from services.profile.core.state import Clock, Json, Rfm, Ring, Thresholds, View
+from services.profile.core.state import Book, Clock, Json, Rfm, Ring, Thresholds, View
 from services.profile.core.summary import traits_of
 from services.profile.core.tagging.months import first_day, month_of
 from services.profile.core.tagging.vocabulary import INTERACTIONS, ORDERS, SPEND
@@ -37,7 +37,8 @@ class Facts:
     events        of all parts: no sum of a counter that adds 1 for an event exceeds it
     months        at least as many calendar months had interactions
     is_visitor    there is neither a purchase nor a refund without an order
-    may_rise      spend may rise although nothing happens: when a refund that names no order leaves the window
+    may_rise      spend may rise although nothing happens: when a refund that names no order leaves the window, or money
+                  of the main currency leaves other money behind
     """
 
     __slots__ = (
@@ -60,7 +61,7 @@ class Facts:
         self.events, self.months, self.may_rise = seen.events, 0, False
         for part in seen.parts:
             self.months += len(part.months.days)
-            if part.money:
+            if part.money or (part.book is not None and _has_other(part.book, config)):
                 self.may_rise = True
         bought, begun, registered = seen.purchase_day, seen.first_purchase_day, seen.registered_day
         self.is_visitor = bought is None and not self.may_rise
@@ -117,11 +118,19 @@ class Facts:
         return orders_in(self.books(), after, enough)
 
     def minor(self, days: int, t: int) -> int:
-        """Net spend of the days that end with t, minor units; 0: ever."""
+        """Net spend of the days that end with t in the currency that is told, minor units; 0: ever."""
+        return self._money(days, t)[1]
+
+    def spend(self, days: int, t: int) -> float:
+        """The same in the main currency; NaN where there is only money in others that have no rate."""
+        currency, minor = self._money(days, t)
+        return nan if minor and currency != self._config.currency else minor
+
+    def _money(self, days: int, t: int) -> tuple[str, int]:
+        """(currency that is told, minor units), see windows.money_in."""
         if days == self._config.windows.rfm and t == self.today:
-            return self._seen.net_minor
-        after = t - days if days else ALL_TIME
-        return money_in(self._seen.parts, self.books(), after, self._config)[1]
+            return self._seen.currency, self._seen.net_minor
+        return money_in(self._seen.parts, self.books(), t - days if days else ALL_TIME, self._config)[:2]
 
     def day(self, moment: str) -> float:
         """Business day of a moment."""
@@ -165,7 +174,7 @@ class Facts:
 
     def _sum(self, name: str, days: int, t: int) -> float:
         if name == SPEND:
-            return self.minor(days, t) / self._config.unit
+            return self.spend(days, t) / self._config.unit
         rings = self._rings.get(name)
         if rings is None:
             rings = self._rings[name] = self._find(name)
@@ -274,12 +283,12 @@ class Facts:
             # The perfect score is the top, however many have it.
             return 99 if value >= TOP_COMPOSITE else bisect_left(cuts.composite_percentiles, value)
         if of == "spend":
-            window = self._config.windows.rfm
-            minor = self.rfm.monetary_minor if t == self.today else self.minor(window, t)
-            return bisect_left(cuts.spend_percentiles, minor)
+            spend = self.spend(self._config.windows.rfm, t)
+            return bisect_left(cuts.spend_percentiles, spend) if spend == spend else nan
         if self.sum(ORDERS, 0, t) != 1 or not cuts.first_order_percentiles:
             return nan
-        return bisect_left(cuts.first_order_percentiles, self.minor(0, t))
+        spend = self.spend(0, t)
+        return bisect_left(cuts.first_order_percentiles, spend) if spend == spend else nan
 
     def months_falling(self, name: str, t: int) -> int:
         """How many of the last complete months in a row had less than the month before."""
@@ -358,3 +367,12 @@ class Facts:
 
 
 _FIELDS = {"registration": "registered", "first_seen": "first"}
+
+
+def _has_other(book: Book, config: ProfileConfig) -> bool:
+    """Whether there may be money that is not told in the main currency."""
+    for table in (book.bought, book.updated, book.lines, book.refunds):
+        for currency in table:
+            if currency and currency != config.currency and currency not in config.rates:
+                return True
+    return False
