@@ -28,6 +28,8 @@ def conclude(
     # What is not counted from the beginning says nothing; what was held by it stays until it is.
     missing = facts.missing_measures()
     judge = catalogue.judge_visitor if facts.is_visitor else catalogue.judge
+    facts.stage = before[0].stage if before else ""
+    is_stage_kept = missing and catalogue.stage_waits and facts.stage != ""
     stage, held_now = judge(facts, today, prior, missing)
     facts.stage = stage
     tags: dict[str, TagState] = {}
@@ -44,7 +46,7 @@ def conclude(
         tags[name] = state
         if held is None:
             added.append((name, state.anchor, state.reason))
-    since_ms = _stage_since_ms(facts, before, cause, cause_at_ms, config)
+    since_ms = _stage_since_ms(facts, before, cause, cause_at_ms, config, is_stage_kept)
     removed: tuple[str, ...] = ()
     if len(prior) + len(added) > len(tags):
         removed = tuple(sorted(prior.keys() - tags.keys()))
@@ -93,11 +95,11 @@ def _begun(facts: Facts, cause: str, cause_at_ms: int, config: ProfileConfig) ->
 
 
 def _stage_since_ms(
-    facts: Facts, before: Sequence[Conclusion], cause: str, cause_at_ms: int, config: ProfileConfig
+    facts: Facts, before: Sequence[Conclusion], cause: str, cause_at_ms: int, config: ProfileConfig, is_kept: bool
 ) -> int:
     stage = facts.stage
     clock = config.catalogue.stage_clocks.get(stage)
-    if clock is not None:
+    if clock is not None and not is_kept:
         return config.calendar.start_ms(clock(facts)[0])
     since_ms: int | None = None
     for one in before:

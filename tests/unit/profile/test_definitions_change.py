@@ -6,11 +6,12 @@ from services.chassis.avro import Codec
 from services.chassis.testing.fake_ledger import FakeLedger
 from services.profile.core.config import ProfileConfig
 from services.profile.core.judgement import judgement
+from services.profile.core.state import Ring
 from services.profile.core.tags import conclude
 from services.profile.core.timers import untils_ms
 from services.profile.handler import ProfileHandler
 from tests.regression.test_customer_log import SLOT, event
-from tests.unit.profile.profile_builders import CUTS, NOW_MS, config_with, part_of
+from tests.unit.profile.profile_builders import CUTS, NOW_MS, TODAY, config_with, part_of, purchase
 from tests.unit.profile.profile_builders import event as happened
 
 VISITS = {"visitor": {"if": 'days_since("Visited") >= 0'}}
@@ -80,6 +81,64 @@ def test_a_part_of_other_measures_keeps_the_tags_that_need_them_and_judges_all_o
         judgement((part_of(TEA, config=changed),), NOW_MS, CUTS, changed).facts, [], "1.0.2", NOW_MS, changed
     )
     assert counted.tags.keys() == {"tea", "page", "both", "cup"}
+
+
+LOYAL = [{"stage": "loyal", "if": "teas(30) >= 1"}] + [
+    {"stage": stage, "if": condition}
+    for stage, condition in (
+        ("churned", "days_since(contact) > 365"), ("dormant", "days_since(activity) > 180"),
+        ("repeat", "orders() >= 2"),
+        ("first_purchase", "orders() >= 1"),
+    )
+] + [{"stage": "prospect"}]  # fmt: skip
+NAMED = {"bought": {"if": 'stage in ["first_purchase", "repeat"]'}, "drinker": {"if": 'stage == "loyal"'}}
+NEW, OLD = config_with(counters=COUNTED, stages=LOYAL, tags=NAMED), config_with(tags=NAMED)
+
+
+def judged_by(config, held, *parts, at_ms=NOW_MS):
+    """What is concluded of parts after `held`; parts are not counted anew."""
+    before = [] if held is None else [held]
+    return conclude(judgement(parts, at_ms, CUTS, config).facts, before, "1.0.9", at_ms, config)
+
+
+def test_a_stage_over_a_measure_stays_as_it_was_until_the_customer_is_counted():
+    part = part_of(TEA, purchase(2), config=OLD)
+    held, _ = judged_by(OLD, None, part)
+    assert (held.stage, held.tags.keys()) == ("first_purchase", {"bought"})
+    part_of(TEA, purchase(1), config=NEW, part=part)
+    waiting, changes = judged_by(NEW, held, part)
+    assert changes.is_empty()
+    assert (waiting.stage, waiting.stage_since_ms, waiting.tags) == (held.stage, held.stage_since_ms, held.tags)
+    part.measures, part.measured = {"teas": Ring(2, [TODAY], [2])}, NEW.catalogue.measures_version
+    counted, changes = judged_by(NEW, waiting, part)
+    assert (changes.stage_from, changes.stage_to, counted.tags.keys()) == ("first_purchase", "loyal", {"drinker"})
+
+
+def test_a_stage_that_time_began_keeps_its_moment_while_it_waits():
+    part = part_of(happened(days_ago=200), config=OLD)
+    held, _ = judged_by(OLD, None, part)
+    assert held.stage == "dormant"
+    part_of(happened(), config=NEW, part=part)
+    waiting, _ = judged_by(NEW, held, part)
+    assert (waiting.stage, waiting.stage_since_ms) == ("dormant", held.stage_since_ms)
+
+
+def test_a_merge_with_somebody_who_is_not_counted_yet_keeps_the_stage_of_the_survivor():
+    counted, not_yet = part_of(TEA, config=NEW), part_of(purchase(1), config=OLD)
+    mine, _ = judged_by(NEW, None, counted)
+    theirs, _ = judged_by(OLD, None, not_yet)
+    merged, changes = conclude(
+        judgement((counted, not_yet), NOW_MS, CUTS, NEW).facts, [mine, theirs], "1.0.9", NOW_MS, NEW
+    )
+    assert (mine.stage, merged.stage, changes.stage_from, changes.stage_to) == ("loyal",) * 4
+
+
+def test_stages_that_look_at_no_measure_go_on_while_one_is_counted():
+    part = part_of(purchase(2), config=OLD)
+    held, _ = judged_by(OLD, None, part)
+    more = config_with(counters=COUNTED, tags=NAMED)
+    part_of(purchase(1), config=more, part=part)
+    assert judged_by(more, held, part)[0].stage == "repeat"
 
 
 def test_events_of_a_part_of_other_measures_are_counted_by_the_backfill_alone():

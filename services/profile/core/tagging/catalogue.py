@@ -56,6 +56,7 @@ class Catalogue:
     traits           names of traits that conditions look at
     afters           (later, earlier) moments that conditions compare
     stage_clocks     stages that time begins: name → see Definition.clock
+    stage_waits      whether a stage looks at measures: it then stays until they are complete for a customer
     version          of everything; measures_version: of the measures alone, "" without any
     """
 
@@ -75,5 +76,6 @@ class Catalogue:
     traits: frozenset[str]
     afters: tuple[tuple[str, str], ...]
     stage_clocks: "Mapping[str, Callable[[Facts], tuple[int, str]]]"
+    stage_waits: bool
     version: str
     measures_version: str

@@ -81,14 +81,18 @@ class Judged:
 
 
 def judge_all(
-    stages: Iterable[tuple[str, Condition | bool | None]], tags: Sequence[Judged], others: Others
+    stages: Iterable[tuple[str, Condition | bool | None]],
+    tags: Sequence[Judged],
+    others: Others,
+    stage_waits: bool,
 ) -> JudgeAll:
     """The stage, and the places of the tags that hold, in one function: what several conditions ask is asked once.
 
     The function takes facts, day, the tags that were held and whether measures are missing: what looks at them stays
-    as it was. Tags stand behind those they name.
+    as it was. Tags stand behind those they name. stage_waits: a stage looks at measures; `f.stage` is what it was, ""
+    when there was none.
     """
-    text = "stage = "
+    text = "stage = f.stage if missing and f.stage else " if stage_waits else "stage = "
     for name, condition in stages:
         if condition is None or condition is True:
             text += repr(name)

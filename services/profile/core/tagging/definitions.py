@@ -29,6 +29,7 @@ from services.profile.core.tagging.tree import (
     Constant,
     MonthsFalling,
     Since,
+    Stage,
     Tag,
     Trait,
     Window,
@@ -116,12 +117,14 @@ class _Parser:
             counters=self._counters,
             stages=self._stages,
             tags=tuple(self._tags.values()),
-            judge=judge_all(stages, judged, self._others),
+            judge=judge_all(stages, judged, self._others, bool(self._stage_needs())),
             judge_visitor=judge_all(
                 [(name, condition and of_visitors(condition)) for name, condition in stages],
                 [_of_visitors(one) for one in judged],
                 self._others,
+                bool(self._stage_needs()),
             ),
+            stage_waits=bool(self._stage_needs()),
             next_day=next_day(guarded, self._others, are_all=True),
             next_day_visitor=next_day(
                 [(left, tag) for one, tag in guarded if not isinstance(left := of_visitors(one), bool)],
@@ -281,12 +284,17 @@ class _Parser:
         return names & self._counters.keys()
 
     def _needs(self, condition: Condition) -> frozenset[str]:
-        """Measures that the condition, or a tag that it names, looks at."""
+        """Measures that the condition, or a tag or the stage that it names, looks at."""
         own = {name for name in self._named_counters([condition]) if self._counters[name].is_measure}
         for atom in atoms(condition):
             if isinstance(atom, Tag):
                 own |= self._tags[atom.name].needs
+            if any(isinstance(value, Stage) for value in values_of(atom)):
+                own |= self._stage_needs()
         return frozenset(own)
+
+    def _stage_needs(self) -> frozenset[str]:
+        return frozenset().union(*(stage.needs for stage in self._stages))
 
     # What conditions ask of the stage and of other tags.
     def _stage(self, facts: Facts, t: int) -> str:
