@@ -127,8 +127,8 @@ def usage(client: "redis.Redis", patterns: list[str]) -> tuple[int, int]:
     return value, memory
 
 
-def measure(customers: int, count: int, kind: str) -> None:
-    """One line of the table."""
+def measure(customers: int, count: int, kind: str) -> list[float]:
+    """One line of the table: value and memory of identity, of profile, and of both."""
     with tempfile.TemporaryDirectory() as folder, valkey_server(Path(folder), "no") as url:
         client = sync_client(url)
         lab = Lab(client)
@@ -145,10 +145,8 @@ def measure(customers: int, count: int, kind: str) -> None:
         found = [usage(client, patterns) for patterns in (["{identity}:[icb]:*"], mine)]
         states = sum(1 for _ in client.scan_iter("{profile:0}:c:*"))
     assert states == customers, f"{states} customers of {customers}"
-    cells = [
-        one / customers for pair in [*found, (found[0][0] + found[1][0], found[0][1] + found[1][1])] for one in pair
-    ]
-    print(f"{kind:<8}{count:>7,}" + "".join(f"{cell:>11,.0f}" for cell in cells))
+    both = found[0][0] + found[1][0], found[0][1] + found[1][1]
+    return [one / customers for pair in (*found, both) for one in pair]
 
 
 def main() -> None:
@@ -160,7 +158,8 @@ def main() -> None:
     print(f"{'':<8}{'events':>7}" + f"{'value':>11}{'memory':>11}" * 3)
     for count, share in ((50, 1), (500, 5), (5_000, 40)):
         for kind in KINDS:
-            measure(max(2, customers // share), count // scale, kind)
+            cells = measure(max(2, customers // share), count // scale, kind)
+            print(f"{kind:<8}{count:>7,}" + "".join(f"{cell:>11,.0f}" for cell in cells))
 
 
 if __name__ == "__main__":

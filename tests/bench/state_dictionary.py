@@ -1,9 +1,10 @@
 """The dictionary that profile packs states with: `python -m tests.bench.state_dictionary FILE`; says what it is worth.
 
 It is made of states of the speed bench's traffic and of the customers of state_bytes, some of whom merge, looked at up
-to 400 days later, so that the common tags and stages are among them. Every population lives at another time: one that
-knew this year's days would be worth less in the next. What it saves is measured of others. A new dictionary needs
-another first byte in services/profile/states.py and a file of its own; the old one stays.
+to 400 days later, so that the common tags and stages are among them. Every population lives at another time: what knows
+this year's days would be worth less in the next. What it saves is measured of others. It knows the version of the
+catalogue that it was made under: under another one a state takes 20 bytes more. A new dictionary needs another first
+byte in services/profile/states.py and a file of its own; the old one stays.
 """
 
 import random
