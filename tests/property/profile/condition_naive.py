@@ -168,7 +168,8 @@ class Naive:
             return self.window(rest[0], rest[1], t)
         if kind == "since":
             found = [day_of(ms) for name in rest[0] if (ms := self.moment(name)) is not None]
-            found += [day_of(e.occurred_at) for e in self.events if e.name in rest[1]]
+            days = [day_of(e.occurred_at) for e in self.events if e.name in rest[1]]
+            found += [day for day in days if t - day < 400]
             return t - max(found) if found else nan
         if kind == "score":
             return dict(zip(("r", "f", "m", "composite"), self.scores(t), strict=True))[rest[0]]

@@ -3,6 +3,9 @@
 import pytest
 
 from services.profile.core.judgement import go_on, judgement
+from services.profile.core.state import Conclusion
+from services.profile.core.tags import conclude
+from services.profile.core.timers import next_due_ms, untils_ms
 from tests.unit.profile.profile_builders import (
     CONFIG,
     CUTS,
@@ -195,3 +198,26 @@ def test_a_renamed_counter_is_another_one():
     other = config_with(counters={"second": counter}).catalogue
     assert one.measures_version != other.measures_version
     assert CONFIG.catalogue.measures_version != ""
+
+
+@pytest.mark.parametrize(("days_ago", "is_tag"), [(30, False), (31, True), (399, True), (400, False)])
+def test_the_last_event_of_a_name_is_known_for_400_days_whatever_else_happens(days_ago, is_tag):
+    config = config_with(tags={"lapsed": {"if": 'days_since("Video Watched") > 30'}})
+    watched = event("Video Watched", days_ago)
+    alone = judged(part_of(watched, config=config), config=config)
+    same_node = judged(part_of(watched, event(), config=config), config=config)
+    other_node = judged(part_of(watched, config=config), part_of(event(), config=config), config=config)
+    assert [set(one.tags) for one in (alone, same_node, other_node)] == [{"lapsed"} if is_tag else set()] * 3
+
+
+def test_a_timer_ends_what_hangs_on_an_event_that_is_forgotten():
+    config = config_with(tags={"lapsed": {"if": 'days_since("Video Watched") > 30'}})
+    part = part_of(event("Video Watched", 100), config=config)
+    one = judgement((part,), NOW_MS, CUTS, config)
+    conclusion = judged(part, config=config)
+    assert untils_ms(one.facts_now(conclusion), conclusion, config) == {"lapsed": at(-300, 0)}
+    assert next_due_ms(one.facts, config) <= at(-300, 0)
+
+
+def judged(*parts, config):
+    return conclude(judgement(parts, NOW_MS, CUTS, config).facts, [Conclusion()], "", NOW_MS, config)[0]

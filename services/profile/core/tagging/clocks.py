@@ -52,7 +52,7 @@ def _clock_of_comparison(atom: Compare) -> Clock | None:
     left, limit = atom.left, atom.right.value
     if isinstance(left, Since) and left.moments and not left.events and atom.sign in (">", ">="):
         moments, days = left.moments, floor(limit) + 1 if atom.sign == ">" else ceil(limit)
-        return lambda facts: (int(facts.latest(moments, ())) + days, facts.place(moments))
+        return lambda facts: (int(facts.latest(moments)) + days, facts.place(moments))
     if isinstance(left, Score) and left.name == "r" and atom.sign in ("<", "<="):
         score = floor(limit) if atom.sign == "<=" else ceil(limit) - 1
         if 1 <= score <= 4:

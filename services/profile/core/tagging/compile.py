@@ -284,7 +284,11 @@ def _latest(since: Since) -> str:
     if len(days) == 2 and not since.events:
         # NaN, a moment that never was, is not equal to itself and not later than anything.
         return f"({days[0]} if {days[1]} != {days[1]} or {days[0]} >= {days[1]} else {days[1]})"
-    return f"f.latest({since.moments!r}, ({''.join(f'{_quoted(event)}, ' for event in since.events)}))"
+    return f"f.latest({since.moments!r}, {_events(since)}, t)"
+
+
+def _events(since: Since) -> str:
+    return f"({''.join(f'{_quoted(event)}, ' for event in since.events)})"
 
 
 def _days(atom: Atom) -> list[str]:
@@ -301,7 +305,8 @@ def _days(atom: Atom) -> list[str]:
 def _crossing(atom: Compare, left: Value, limit: float) -> list[str] | None:
     """The day on which a value that only time moves passes a constant; None: not known exactly."""
     if isinstance(left, Since):
-        return [f"{_latest(left)} + {number}" for number in passing(atom.sign, limit)]
+        forgets = [f"f.forgotten({_events(left)}, t)"] if left.events else []
+        return [f"{_latest(left)} + {number}" for number in passing(atom.sign, limit)] + forgets
     if isinstance(left, Window) and left.name != SPEND:
         if not left.days:
             return []

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from math import nan
 
-from services.profile.core.config import ProfileConfig
+from services.profile.core.config import RING_DAYS, ProfileConfig
 from services.profile.core.population import TOP_COMPOSITE
 from services.profile.core.rfm import NEVER
 from services.profile.core.settle import Settled, settled
@@ -140,16 +140,26 @@ class Facts:
             day = self._days[moment] = nan if at is None else self._config.calendar.day(at[0])
         return day
 
-    def latest(self, moments: tuple[str, ...], events: tuple[str, ...]) -> float:
-        """The latest business day of several moments and of the last events of these names."""
+    def latest(self, moments: tuple[str, ...], events: tuple[str, ...] = (), t: int = 0) -> float:
+        """The latest business day of several moments and of the last events of these names, kept as of day `t`."""
         found = [day for moment in moments if (day := self.day(moment)) == day]
-        found += [
+        found += [day for day in self._last_days(events) if day > t - RING_DAYS]
+        return max(found, default=nan)
+
+    def forgotten(self, events: tuple[str, ...], t: int) -> int:
+        """The first day later than `t` on which a last event of these names is no longer known; NEVER: none is.
+
+        A ring forgets by what comes later to it: without this rule it would hang on other events what is known.
+        """
+        return min([day + RING_DAYS for day in self._last_days(events) if day + RING_DAYS > t], default=NEVER)
+
+    def _last_days(self, events: tuple[str, ...]) -> list[int]:
+        return [
             ring.days[-1]
             for part in self._seen.parts
             for name in events
             if (ring := part.counters.get(name)) is not None and ring.days
         ]
-        return max(found, default=nan)
 
     def place(self, moments: tuple[str, ...]) -> str:
         """The place of the latest of several moments; "" when none ever was."""

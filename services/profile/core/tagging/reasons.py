@@ -70,7 +70,7 @@ def _value_in(text: str, words: Words, others: Others, calendar: Calendar) -> Sa
         for moment in moments:
             if moment not in MOMENTS:
                 raise ConditionError(f"the moment {moment}{near(moment, MOMENTS)}", f"one of {', '.join(MOMENTS)}", 1)
-        return lambda facts, day: _date(facts.latest(moments, ()), calendar)
+        return lambda facts, day: _date(facts.latest(moments), calendar)
     value = number(parse_value(text, words), others)
     return lambda facts, day: spell_number(value(facts, day))
 
