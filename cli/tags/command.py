@@ -13,7 +13,7 @@ from cli.browse import answering, complaints, console, give_up
 from cli.publish import partitions_of
 from cli.tags.backfill import Backfill
 from cli.tags.population import events_in, histories, thresholds_now
-from cli.tags.preview import Effect, Preview, changed, preview
+from cli.tags.preview import STAGE, Effect, Preview, changed, preview
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.clock import now_ms
 from services.chassis.errors import Fatal
@@ -44,7 +44,7 @@ def check(file: File = None) -> None:
         how += f", sum of {counter.sum}" if counter.sum else ""
         typer.echo(f"counter  {counter.name}: {', '.join(counter.events)}{how}")
     for stage in catalogue.stages:
-        typer.echo(f"stage    {stage.name}")
+        typer.echo(f"stage    {stage.name}" + (f": {stage.source}" if stage.source else ""))
     for definition in catalogue.tags:
         typer.echo(f"{_kind(definition)}  {_plain(definition.name)} ({definition.group}): {definition.source}")
     tags = sum(not definition.name.startswith(SEGMENT) for definition in catalogue.tags)
@@ -58,7 +58,7 @@ def check(file: File = None) -> None:
 def preview_command(
     file: File = None,
     names: Annotated[
-        list[str] | None, typer.Option("--tag", help="only this tag (a segment as segment:NAME); may be repeated")
+        list[str] | None, typer.Option("--tag", help="only this tag (segment:NAME, stage:NAME); may be repeated")
     ] = None,
     most: Annotated[int, typer.Option("--examples", min=0, max=1_000, help="customers to show of each change")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
@@ -71,6 +71,7 @@ def preview_command(
         settings = load_settings(ProfileSettings)
         config, running = _config(settings, file), _config(settings, None)
         known = {definition.name for definition in config.catalogue.tags}
+        known |= {STAGE + stage.name for stage in config.catalogue.stages}
         if missing := set(names or ()) - known:
             give_up(f"--tag {', '.join(sorted(missing))}: not in the file; it has {', '.join(sorted(known))}")
         store = connect(settings, TIMEOUT_S)
@@ -147,7 +148,7 @@ def _config(settings: ProfileSettings, file: Path | None) -> ProfileConfig:
 
 def _print(effects: list[Effect], gone: list[str], customers: int) -> None:
     table = Table(title=f"{customers:,} customers", title_justify="left")
-    table.add_column("tag")
+    table.add_column("tag, segment or stage")
     for name in ("now", "then", "come", "go"):
         table.add_column(name, justify="right")
     table.add_column("examples", overflow="fold")

@@ -9,10 +9,13 @@ from services.profile.core.state import Conclusion, Part, TagState, Thresholds
 from services.profile.core.tagging.catalogue import Catalogue
 from services.profile.core.tags import conclude
 
+# Stages stand among the effects under this prefix, as segments do under theirs.
+STAGE = "stage:"
+
 
 @dataclass(slots=True)
 class Effect:
-    """Of one tag: who holds it now, who would; examples of those whom it would come to and leave: (id, reason)."""
+    """Of a tag or stage: who holds it now, who would; examples of whom it would come to and leave: (id, reason)."""
 
     name: str
     now: int = 0
@@ -44,7 +47,7 @@ def preview(
     A tag with `ends` that is held stays where only that says so, as it would live.
     """
     effects = {definition.name: Effect(definition.name) for definition in config.catalogue.tags}
-    effects |= {f"stage:{stage.name}": Effect(f"stage:{stage.name}") for stage in config.catalogue.stages}
+    effects |= {STAGE + stage.name: Effect(STAGE + stage.name) for stage in config.catalogue.stages}
     customers = 0
     for customer_id, parts in histories:
         customers += 1
@@ -54,9 +57,9 @@ def preview(
         facts = judgement(parts, now_ms, thresholds, config).facts
         after, _ = conclude(facts, [before], "", now_ms, config)
         then = {name: state.reason for name, state in after.tags.items()}
-        then[f"stage:{after.stage}"] = ""
+        then[STAGE + after.stage] = ""
         if stage:
-            now[f"stage:{stage}"] = ""
+            now[STAGE + stage] = ""
         for name, effect in effects.items():
             _count(effect, customer_id, name in now, name in then, then.get(name, now.get(name, "")), most)
     return Preview(customers, effects)
@@ -76,7 +79,15 @@ def _count(effect: Effect, customer_id: str, is_held: bool, will_be: bool, reaso
 
 
 def changed(new: Catalogue, running: Catalogue) -> list[str]:
-    """Names of the tags and segments that are new or say something else than in the running file, or are gone."""
-    versions = {definition.name: definition.version for definition in running.tags}
-    found = [d.name for d in new.tags if versions.pop(d.name, None) != d.version]
+    """Names of what is new or says something else than in the running file, or is gone; stages as stage:<name>.
+
+    A stage says something else when one above it does: whom that takes or leaves comes out of, or falls to, this one.
+    """
+    versions = _versions(running)
+    found = [name for name, version in _versions(new).items() if versions.pop(name, None) != version]
     return found + sorted(versions)
+
+
+def _versions(catalogue: Catalogue) -> dict[str, str]:
+    stages = {STAGE + stage.name: stage.version for stage in catalogue.stages}
+    return stages | {definition.name: definition.version for definition in catalogue.tags}

@@ -17,7 +17,7 @@ from services.profile.core.tagging.catalogue import SEGMENT, Catalogue, Definiti
 from services.profile.core.tagging.clocks import clock_of
 from services.profile.core.tagging.compile import Judged, Others, holds, judge_all, next_day, passing
 from services.profile.core.tagging.facts import Facts
-from services.profile.core.tagging.file import File, TagEntry, read_file
+from services.profile.core.tagging.file import CounterEntry, File, TagEntry, read_file
 from services.profile.core.tagging.measures import Measure, measure_of
 from services.profile.core.tagging.parse import ConditionError, near, parse_condition
 from services.profile.core.tagging.reasons import Say, parse_reason, reason_of
@@ -95,7 +95,8 @@ class _Parser:
         drafts = self._read_tags()
         if self._problems:
             raise DefinitionsError(self._problems)
-        self._stages = tuple(self._stage_definition(name, condition) for name, condition in stages)
+        for name, condition in stages:
+            self._stages += (self._stage_definition(name, condition),)
         for draft in drafts:
             self._tags[draft.name] = self._definition(draft)
         return self._compiled(stages, drafts, measures)
@@ -244,24 +245,21 @@ class _Parser:
             return None
 
     def _stage_definition(self, name: str, condition: Condition | None) -> Definition:
+        """Of the next stage. Its version names all above it, because who is in one of them is not in it."""
+        above = self._stages[-1].version if self._stages else ""
+        source = next(item.condition or "" for item in self._file.stages if item.stage == name)
+        version = _digest(
+            msgspec.json.encode([above, name, source, self._counter_entries([condition])], order="deterministic")
+        )
         if condition is None:
             return Definition(
-                name,
-                "stage",
-                "",
-                None,
-                lambda f, t: True,
-                None,
-                lambda f, t: "",
-                None,
-                lambda f, t: NEVER,
-                frozenset(),
-                "",
-            )
+                name, "stage", source, None, lambda f, t: True, None, lambda f, t: "", None, lambda f, t: NEVER,
+                frozenset(), version,
+            )  # fmt: skip
         return Definition(
-            name, "stage", "", condition, holds(condition, self._others), None,
+            name, "stage", source, condition, holds(condition, self._others), None,
             reason_of(condition, self._others, self._calendar), clock_of(condition),
-            next_day([(condition, "")], self._others), self._needs(condition), "",
+            next_day([(condition, "")], self._others), self._needs(condition), version,
         )  # fmt: skip
 
     def _definition(self, draft: _Draft) -> Definition:
@@ -269,14 +267,22 @@ class _Parser:
         reason = draft.reason or reason_of(condition, self._others, self._calendar)
         conditions = [condition] if ends is None else [condition, ends]
         needs = frozenset().union(*(self._needs(one) for one in conditions))
-        counters = [self._file.counters[name] for name in sorted(self._named_counters(conditions))]
-        named = [self._tags[atom.name].version for one in conditions for atom in atoms(one) if isinstance(atom, Tag)]
+        counters = self._counter_entries(conditions)
+        every = [atom for one in conditions for atom in atoms(one)]
+        named = [self._tags[atom.name].version for atom in every if isinstance(atom, Tag)]
+        if any(isinstance(value, Stage) for atom in every for value in values_of(atom)):
+            named.append(self._stages[-1].version)
         return Definition(
             draft.name, spec.group, spec.condition, condition, holds(condition, self._others),
             None if ends is None else holds(ends, self._others), reason, clock_of(condition),
             next_day([(one, "") for one in conditions], self._others), needs,
             _digest(msgspec.json.encode([spec.condition, spec.ends, counters, named], order="deterministic")),
         )  # fmt: skip
+
+    def _counter_entries(self, conditions: Iterable[Condition | None]) -> list[CounterEntry]:
+        """What the file says of the counters that the conditions name, by name."""
+        names = self._named_counters(condition for condition in conditions if condition is not None)
+        return [self._file.counters[name] for name in sorted(names)]
 
     def _named_counters(self, conditions: Iterable[Condition]) -> set[str]:
         values = [value for one in conditions for atom in atoms(one) for value in values_of(atom)]
