@@ -6,9 +6,11 @@ events; windows and conditions count at once.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from hashlib import blake2b
 from typing import Annotated
 
 import iso4217
@@ -30,6 +32,7 @@ from services.profile.core.config import (
     Rate,
     Windows,
 )
+from services.profile.core.tagging.catalogue import Catalogue
 from services.profile.core.tagging.definitions import parse_catalogue
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -118,9 +121,19 @@ def parse_config(
         kinds=_kinds(file.events),
         passive=frozenset((*file.events.quiet, *file.events.update, *file.events.cancellation, *NO_ACTION)),
         unit=10 ** _EXPONENTS[file.currency],
-        catalogue=parse_catalogue(tags, calendar),
+        catalogue=_of_this_file(parse_catalogue(tags, calendar), file),
         rates={} if file.rates is None else _rates(file.rates, file.currency),
     )
+
+
+def _of_this_file(catalogue: Catalogue, file: _File) -> Catalogue:
+    """The catalogue with a version of this file, too: what it counts at once changes what every definition says.
+
+    So everybody is looked at again, and what changes by it is no news of the customer's.
+    """
+    said = (catalogue.version, file.currency, file.windows_days, file.rates)
+    version = blake2b(msgspec.json.encode(said, order="deterministic"), digest_size=6).hexdigest()
+    return replace(catalogue, version=version)
 
 
 def _rates(rates: Rates, main: str) -> dict[str, Rate]:

@@ -1,17 +1,19 @@
 """What operators change is concluded by itself, before the customer's next event, and is no news of the customer's."""
 
 import json
+from dataclasses import replace
 
 from services.chassis.avro import Codec
 from services.chassis.testing.fake_ledger import FakeLedger
 from services.profile.core.config import ProfileConfig
+from services.profile.core.configuration import parse_config
 from services.profile.core.judgement import judgement
 from services.profile.core.state import Ring
 from services.profile.core.tags import conclude
 from services.profile.core.timers import untils_ms
 from services.profile.handler import ProfileHandler
-from tests.regression.test_customer_log import SLOT, event
-from tests.unit.profile.profile_builders import CUTS, NOW_MS, TODAY, config_with, part_of, purchase
+from tests.regression.test_customer_log import SLOT, TOUCHPOINT, event
+from tests.unit.profile.profile_builders import CUTS, NOW_MS, SHIPPED, TODAY, config_with, part_of, purchase
 from tests.unit.profile.profile_builders import event as happened
 
 VISITS = {"visitor": {"if": 'days_since("Visited") >= 0'}}
@@ -53,6 +55,19 @@ def test_a_change_that_says_nothing_new_of_a_customer_is_silent():
     changes(ledger, AFTER, event("a", 1, "1.0.1"))
     worded = config_with(tags=VISITS | {"keen": {"if": "interactions() >= 2", "description": "came back"}})
     assert changes(ledger, worded, event("a", 2, "1.0.2")) == [("event", False, ["keen"], "t")]
+
+
+def test_what_a_rate_changes_is_no_news_of_the_customer():
+    tags = SHIPPED | {"tags": {"spender": {"if": "spend() > 0"}}, "segments": {}}
+    without = parse_config(None, tags)
+    rated = parse_config({"rates": {"as_of": "2026-11-01", "to_main": {"USD": 7}}}, tags)
+    ledger, sold = FakeLedger(), event("a", 1, "1.0.1", "Order Completed")
+    in_dollars = TOUCHPOINT.decode(sold.value) | {"amount_minor": 100, "currency": "USD"}
+    assert changes(ledger, without, replace(sold, value=TOUCHPOINT.encode(in_dollars))) == [("event", False, [], "sf")]
+    assert changes(ledger, rated, event("a", 2, "1.0.2")) == [
+        ("tick", True, ["spender"], "ti"),
+        ("event", False, [], "f"),
+    ]
 
 
 COUNTED = {"teas": {"events": ["Page Viewed"], "where": 'category == "tea"'}}

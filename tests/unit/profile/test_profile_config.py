@@ -27,6 +27,25 @@ def test_the_time_zone_of_the_file_beats_the_environment():
     assert parse_config({"time_zone": "Asia/Tokyo"}, TAGS, "Europe/Berlin").calendar.zone == "Asia/Tokyo"
 
 
+RATES = {"as_of": "2026-11-01", "to_main": {"USD": 7}}
+
+
+@pytest.mark.parametrize(
+    ("data", "is_another"),
+    [
+        ({"windows_days": {"rfm": 90}}, True),
+        ({"currency": "EUR"}, True),
+        ({"rates": RATES}, True),
+        ({"rates": RATES | {"to_main": {"USD": 7.1}}}, True),
+        ({"windows_days": {"rfm": 365}, "currency": "CNY"}, False),
+        # A vocabulary counts for later events: nothing that was concluded is said otherwise.
+        ({"events": {"login": ["Came In"]}}, False),
+    ],
+)
+def test_what_counts_at_once_makes_another_version(data, is_another):
+    assert (parse_config(data, TAGS).catalogue.version != parse_config(None, TAGS).catalogue.version) is is_another
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
