@@ -131,10 +131,13 @@ def test_a_part_that_somebody_changed_in_redis_is_found(lab: Lab) -> None:
         report = look()
     finally:
         lab.redis.set(key, before)
-    (difference,) = report.differences
-    assert (difference.customer_id, difference.where) == (customer_id, "redis")
-    assert difference.field == f"part {node}: counters Order Completed"
-    assert difference.live != difference.computed
+    assert {one.customer_id for one in report.differences} == {customer_id}
+    by_sql, by_folds = sorted(report.differences, key=lambda one: one.field)
+    assert (by_folds.where, by_folds.field) == ("redis", f"part {node}: counters Order Completed")
+    assert (by_sql.where, by_sql.field) == ("redis", "counter Order Completed (ever, 365, 90 days)")
+    assert (by_folds.by, by_sql.by) == ("folds", "sql")
+    assert by_folds.live != by_folds.computed
+    assert by_sql.live != by_sql.computed
 
 
 def test_a_customer_that_only_one_side_knows_is_found(lab: Lab) -> None:

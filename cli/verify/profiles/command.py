@@ -17,6 +17,7 @@ from cli.publish import partitions_of
 from cli.verify.arrival import Arrival
 from cli.verify.cut import assert_reachable, wait_until
 from cli.verify.profiles.compare import Difference
+from cli.verify.profiles.opinion import BY_SQL
 from cli.verify.profiles.run import Comparison, Report, Sources
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.clock import now_ms
@@ -146,7 +147,8 @@ def _show(report: Report, seconds: float) -> None:
     for one in report.differences[:SHOWN]:
         console.print(f"{one.customer_id}  {one.field}", style="bold red", markup=False, soft_wrap=True)
         console.print(f"  {one.where}: {_text(one.live)}", markup=False, soft_wrap=True)
-        console.print(f"  computed: {_text(one.computed)}", markup=False, soft_wrap=True)
+        by = " by SQL" if one.by == BY_SQL else ""
+        console.print(f"  computed{by}: {_text(one.computed)}", markup=False, soft_wrap=True)
     if len(report.differences) > SHOWN:
         console.print(f"… and {len(report.differences) - SHOWN:,} more; --json has all of them")
     for field, count in Counter(_kind(one) for one in report.differences).most_common():

@@ -24,13 +24,17 @@ _NO_EVENTS = Conclusion({}, "", 0)
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """`where`: clickhouse or redis; `live`: what stands there; `computed`: what the events come to."""
+    """`where`: clickhouse or redis; `live`: what stands there; `computed`: what the events come to, by whom.
+
+    by: folds (profile's own), or sql. SQL beside a value that stands nowhere: where is folds.
+    """
 
     customer_id: str
     field: str
     where: str
     live: object
     computed: object
+    by: str = "folds"
 
 
 def row_differences(

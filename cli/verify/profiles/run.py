@@ -12,6 +12,7 @@ from itertools import islice
 from cli.verify.customers import MOST_DOUBTED
 from cli.verify.profiles.batch import Batch, Events, Row, rows
 from cli.verify.profiles.compare import Difference, row_differences, state_differences
+from cli.verify.profiles.opinion import Opinion, Opinions, opinion_differences
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.clock import Clock
 from services.chassis.ids import partition_of
@@ -81,7 +82,7 @@ class Comparison:
     def __init__(self, sources: Sources, advance: Callable[[int], None]) -> None:
         """advance: so many more events were read."""
         self._s, self._advance, self._packer = sources, advance, Packer()
-        self._houses = [sources.connect() for _ in range(3)]
+        self._houses = [sources.connect() for _ in range(5)]
         self._cuts: dict[int, Thresholds | None] = {0: None}
         self.report = Report(has_redis=sources.client is not None)
 
@@ -142,13 +143,14 @@ class Comparison:
         profiles = rows(self._houses[0], ids)
         chunk = list(islice(profiles, CHUNK))
         events, counted = Events(self._houses[1], config, ids), 0
+        opinions = Opinions((self._houses[3], self._houses[4]), config, ids)
         while chunk:
             states = self._states([row["customer_id"] for row in chunk])
             for row, state in zip(chunk, states, strict=True):
                 for stray in events.below(row["customer_id"]):
                     yield from self._without_profile(stray)
                 batch = events.of(row["customer_id"], row["n"])
-                yield self._compare(batch, row, state, now_ms)
+                yield self._compare(batch, row, state, opinions.of(row["customer_id"]), now_ms)
             if is_first:
                 self._advance(events.count - counted)
                 counted = events.count
@@ -159,14 +161,17 @@ class Comparison:
             self._advance(events.count - counted)
             self.report.events = events.count
 
-    def _compare(self, batch: Batch, row: Row, state: CustomerState | None, now_ms: int) -> Seen:
-        name, is_beyond = row["customer_id"], batch.last_n > row["n"]
+    def _compare(self, batch: Batch, row: Row, state: CustomerState | None, opinion: Opinion, now_ms: int) -> Seen:
+        # SQL looked at another profile than we did: look again.
+        name, is_beyond = row["customer_id"], batch.last_n > row["n"] or opinion.rev not in (0, row["rev"])
         stand = row["rev"], state.rev if state is not None else 0
         if state is not None and (state.is_history or not state.is_complete()):
             return Seen(name, (), stand, is_waiting=True)
         is_same = state is not None and state.rev == row["rev"]
         cuts = self._cuts_of(row["thresholds_version"])
         found = row_differences(batch, row, state if is_same else None, cuts, now_ms, self._s.config)
+        parts, where = (state.parts, "redis") if state is not None and is_same else (batch.parts, "folds")
+        found += opinion_differences(row, opinion, parts, where, self._s.config)
         if self._s.client is not None:
             if state is None:
                 found.append(Difference(name, "profile", "redis", "none", f"{len(batch.parts)} parts"))
