@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from cli.customer_facts import Customer
-from cli.tags.population import parts_of
+from cli.folding import parts_of
 from services.profile.core.config import ProfileConfig
 from services.profile.core.population import compute_thresholds
 from services.profile.core.rfm import score
@@ -37,8 +37,9 @@ def customers_as_of(
     """Customers with at least one event by the end of business day `day`, by id. `rows` as EVENTS selects them."""
     end_ms = config.calendar.start_ms(day + 1)
     views = {
-        customer_id: view(parts_of((row[1:] for row in group), config)[0].values(), end_ms - 1, config)
+        customer_id: view(parts.values(), end_ms - 1, config)
         for customer_id, group in groupby(rows, key=itemgetter(0))
+        if (parts := parts_of((row[1:] for row in group), config)[0])
     }
     thresholds = _thresholds(views, config)
     masked = identifiers()

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import cast
 
-from cli.tags.population import parts_of
+from cli.folding import parts_of
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.errors import Retriable
 from services.chassis.ids import partition_of

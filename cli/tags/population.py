@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
+from cli.folding import parts_of
 from services.chassis.clickhouse import Clickhouse
-from services.chassis.errors import Fatal
 from services.profile.core.config import ProfileConfig
-from services.profile.core.contribution import contribution
-from services.profile.core.fold import fold
 from services.profile.core.state import Part, Thresholds
 from services.profile.thresholds import from_json
 
@@ -22,11 +19,6 @@ FROM events
 ORDER BY customer_id
 """
 _LATEST = "SELECT thresholds FROM rfm_thresholds FINAL ORDER BY version DESC LIMIT 1"
-_FIELDS = (
-    "event_id", "type", "name", "source", "occurred_at", "received_at", "order_id", "amount_minor", "currency",
-    "traits", "flags", "properties",
-)  # fmt: skip
-Parts = dict[str, Part]
 
 
 def events_in(store: Clickhouse) -> int:
@@ -47,21 +39,5 @@ def histories(
     for customer_id, rows in groupby(store.stream_rows(_EVENTS), key=itemgetter(0)):
         parts, count = parts_of((row[1:] for row in rows), config)
         advance(count)
-        yield customer_id, tuple(parts.values())
-
-
-def parts_of(rows: Iterator[tuple[Any, ...]], config: ProfileConfig) -> tuple[Parts, int]:
-    """Rows of (node, fields as in _FIELDS, place) → one part per node, as profile keeps them; how many rows."""
-    parts: Parts = {}
-    count = 0
-    for node, *values, place in rows:
-        touchpoint = dict(zip(_FIELDS, values, strict=True))
-        for name in ("traits", "properties"):
-            touchpoint[name] = touchpoint[name].encode()
-        touchpoint["identifiers"] = ()
-        try:
-            parts[node] = fold(parts.get(node), contribution(touchpoint, place), config)
-        except ValueError as error:
-            raise Fatal(f"event at {place} in ClickHouse cannot be folded: {error}") from error
-        count += 1
-    return parts, count
+        if parts:
+            yield customer_id, tuple(parts.values())

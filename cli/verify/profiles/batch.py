@@ -9,9 +9,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from cli.folding import event_of
 from services.chassis.clickhouse import Clickhouse
 from services.profile.core.config import ProfileConfig
-from services.profile.core.contribution import ContributionError, contribution
 from services.profile.core.fold import fold
 from services.profile.core.state import Part
 
@@ -20,9 +20,9 @@ from services.profile.core.state import Part
 EVENTS = """
 SELECT
     if(ifNull(m.node, '') = '', e.customer_id, ifNull(m.customer_id, '')) AS customer,
-    place_generation, place_partition, place_offset, e.customer_id, n, node, event_id, type, name, source,
-    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at), order_id, amount_minor, currency,
-    traits, flags, identifiers, properties
+    place_generation, place_partition, place_offset, e.customer_id, n, node, identifiers, event_id, type, name,
+    source, toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(received_at), order_id, amount_minor, currency,
+    traits, flags, properties
 FROM events_raw AS e
 LEFT ANY JOIN
 (
@@ -33,10 +33,6 @@ ORDER BY customer, place_generation, place_partition, place_offset
 SETTINGS max_bytes_before_external_sort = 1000000000
 """
 ALL, SOME = "1", "customer IN {ids:Array(String)}"
-_FIELDS = (
-    "event_id", "type", "name", "source", "occurred_at", "received_at", "order_id", "amount_minor", "currency",
-    "traits", "flags", "identifiers", "properties",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -82,13 +78,10 @@ class Events:
 
 
 def _add(batch: Batch, row: tuple[Any, ...], n: int, config: ProfileConfig) -> None:
-    customer_id, generation, partition, offset, arrived, number, node, *values = row
-    touchpoint: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
-    touchpoint["traits"], touchpoint["properties"] = touchpoint["traits"].encode(), touchpoint["properties"].encode()
-    try:
-        event = contribution(touchpoint, f"{generation}.{partition}.{offset}")
-    except ContributionError:
-        return  # a dead letter of profile's
+    customer_id, generation, partition, offset, arrived, number, node, identifiers, *values = row
+    event = event_of(values, f"{generation}.{partition}.{offset}", identifiers)
+    if event is None:
+        return
     if arrived == customer_id:
         batch.last_n = max(batch.last_n, number)
         if number > n:
