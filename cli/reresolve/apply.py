@@ -11,7 +11,7 @@ from typing import Any
 from cli.corrections import Request
 from cli.reresolve.compare import Correction
 from services.chassis.ids import stable_id
-from services.identity.rebuild.again import AUTHOR
+from services.identity.rebuild.again import AUTHOR, EVENT_ID
 
 # Written together and then waited for.
 CHUNK = 500
@@ -63,7 +63,7 @@ def _request(one: Correction, names: Mapping[str, str], reason: str, run_id: str
     if one.is_pair:
         properties["pair"] = True
     identifiers = tuple(names[node] for node in one.nodes)
-    return Request(one.kind, identifiers, properties, f"replay-{stable_id(run_id, one.kind, *one.nodes)}")
+    return Request(one.kind, identifiers, properties, f"{EVENT_ID}{stable_id(run_id, one.kind, *one.nodes)}")
 
 
 def _count(done: Applied, one: Correction, changes: Sequence[Mapping[str, Any]]) -> None:

@@ -23,7 +23,8 @@ from services.chassis.settings import load_settings
 from services.identity.adapters import TAG, load_policy
 from services.identity.core.policy import Policy
 from services.identity.rebuild.again import Again, Outcome
-from services.identity.rebuild.older import Older, links_of
+from services.identity.rebuild.older import Older
+from services.identity.rebuild.requests import links_of
 from services.identity.settings import IdentitySettings
 
 TIMEOUT_S = 3_600
@@ -57,7 +58,7 @@ def replay(
         (total,) = store.query_rows(_TOTAL)
         outcome, then = _again(settings, store, wanted, scratch_url, int(total["n"]))
         renewed = chains(store)
-        then = with_later_nodes(then, renewed)
+        then = with_later_nodes(now, then, renewed)
         found = compare(now, then)
         shown = f"{file} ({wanted.version})"
         report = show.Report(shown, outcome, found, *_refusals(store, outcome), int(total["unordered"]))
@@ -107,8 +108,7 @@ def _apply(
         raw = client.get(f"{TAG}:c:".encode() + bytes.fromhex(customer.replace("-", "")))
         names = policy.by_code
         for a, b in links_of(raw) if isinstance(raw, bytes) else ():
-            if a != b:
-                yield f"{names[a[0]]}:{a[1:].hex()}", f"{names[b[0]]}:{b[1:].hex()}"
+            yield f"{names[a[0]]}:{a[1:].hex()}", f"{names[b[0]]}:{b[1:].hex()}"
 
     cut, made = corrections(*answers, links, former)
     nodes = [node for one in (*cut, *made) for node in one.nodes]

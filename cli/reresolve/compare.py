@@ -28,18 +28,19 @@ class Difference:
         return not (self.merges or self.parts or self.left_out)
 
 
-def with_later_nodes(then: Homes, chains: Iterable[Sequence[str]]) -> dict[str, str]:
+def with_later_nodes(now: Homes, then: Homes, chains: Iterable[Sequence[str]]) -> dict[str, str]:
     """`then`, and whose those nodes would be that identifiers have now and would not have then.
 
     chains: the nodes of an identifier that has more than one, in order. Each hangs on the one before it, so those that
     would not be there are the last ones, and what happened under them would have happened under the last that would.
+    What is erased now is nobody's.
     """
     found = dict(then)
     for chain in chains:
         home = None
         for node in chain:
             home = then.get(node, home)
-            if home is not None:
+            if home is not None and node in now:
                 found.setdefault(node, home)
     return found
 

@@ -41,16 +41,21 @@ class World:
     server: Clickhouse
     nodes: list[str] = field(default_factory=list)  # the node of every event so far
     days: int = 0
+    is_looked_at: bool = True  # the views, after every touchpoint: slow
 
     def happens(
         self, kind: str, *ids: str, is_pair: bool = False, founder: str = "", verified: tuple[str, ...] = (),
-        days_later: int = 0,
-    ) -> None:  # fmt: skip
-        """One touchpoint: decided, archived, and the views looked at. verified: kinds, by a source that is believed."""
+        days_later: int = 0, author: str = "",
+    ) -> list[str]:  # fmt: skip
+        """One touchpoint: decided, archived, and the views looked at; the kinds of its changes.
+
+        verified: kinds, by a source that is believed.
+        """
         offset = len(self.lab.log[0])
         self.days += days_later
         at_ms = AT_MS + self.days * DAY_MS + offset
-        self.lab.append(Touch(kind, ids, f"m{offset}", (0, offset), at_ms, False, is_pair, founder, verified))
+        touch = Touch(kind, ids, f"m{offset}", (0, offset), at_ms, False, is_pair, founder, verified, author=author)
+        self.lab.append(touch)
         entry = self.lab.step(0)
         self.lab.take(entry)
         outputs = entry.outputs if entry else []
@@ -58,7 +63,9 @@ class World:
         headers = [dict(output.headers) for output in outputs if output.topic == RESOLVED]
         self.nodes += [names[one["node"].decode()] for one in headers if one["kind"] == b"event"]
         self._archive(outputs, at_ms)
-        self.agrees()
+        if self.is_looked_at:
+            self.agrees()
+        return [CODECS["identity_change"].decode(o.value)["kind"] for o in outputs if o.topic == CHANGES]
 
     def _archive(self, outputs: list[Output], at_ms: int = AT_MS) -> None:
         first = len(self.lab.sent)

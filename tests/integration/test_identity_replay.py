@@ -49,7 +49,7 @@ class Policies:
         for kind, values in limits.get("blocked", {}).items():
             kinds[kind]["blocked"] = values
         kinds["anonymous_id"]["ttl_days"] = ttl_days
-        rules = {"kinds": kinds, "sources": {"shop": {"verified": list(believes)}}}
+        rules = {"kinds": kinds, "sources": {"shop": {"verified": list(believes)}}, "takeover_hold_days": 1}
         path = self._folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(rules, sort_keys=False), encoding="utf-8")
         return str(path)

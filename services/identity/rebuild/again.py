@@ -24,10 +24,11 @@ from services.identity.core.links import message_of
 from services.identity.core.policy import Policy
 from services.identity.handler import CHANGES, Json, Writer
 from services.identity.rebuild.asking import Asking, no_read_back
-from services.identity.rebuild.older import Told, asked, id_of, request_of
+from services.identity.rebuild.requests import Told, asked, links_in, request_of
 from services.identity.rebuild.survey import TOPIC
 
-AUTHOR = "replay"
+# Whoever has both is a replay; a person may have the same name.
+AUTHOR, EVENT_ID = "replay", "replay-"
 # Touchpoints a script; larger ones gain nothing.
 CHUNK = 2_000
 PURGE_EVERY = 50
@@ -90,7 +91,7 @@ class Again:
         first, records = self._claim.position, []
         for place, one in enumerate(told, first):
             record = Record(TOPIC, 0, place, b"", None, {}, one.log_ms)
-            if one.nodes:
+            if one.is_request:
                 if not self._ask(one, place):
                     return
             else:
@@ -110,28 +111,21 @@ class Again:
 
     def _ask(self, told: Told, place: int) -> bool:
         """Put down what is asked; False when it means nothing here."""
-        if told.what == "declined" or told.fields["asked"].partition(":")[0].endswith(f" by {AUTHOR}"):
+        fields: Json = told.fields
+        is_ours = fields["event_id"].startswith(EVENT_ID) and fields["asked"].partition(":")[0].endswith(
+            f" by {AUTHOR}"
+        )
+        if told.what == "declined" or is_ours:
             self.done.left_out += 1
             return False
         try:
-            request, named = request_of(told, self._codes, self._customer(told))
+            request, named = request_of(told, self._codes, links_in(self._ledger.client))
         except (Fatal, KeyError):  # a split of which nobody can say what was asked, or a kind that is none any more
             self.done.left_out += 1
             return False
-        message = message_of(told.fields["source"], told.fields["event_id"])
-        fields: Json = told.fields
+        message = message_of(fields["source"], fields["event_id"])
         self._worker.requests[place] = asked(request, named, message), fields
         return True
-
-    def _customer(self, told: Told) -> bytes | None:
-        """The bytes of the customer who has the first of these nodes that somebody has."""
-        client = self._ledger.client
-        for nodes in told.nodes:
-            home = customer_in(client.get(f"{TAG}:i:".encode() + id_of(nodes[0], self._codes)))
-            if home is not None:
-                raw = client.get(f"{TAG}:c:".encode() + home)
-                return raw if isinstance(raw, bytes) else None
-        return None
 
     def homes(self) -> Iterator[tuple[str, str]]:
         """(node text, customer) of everybody whom the graph knows now."""
@@ -158,7 +152,7 @@ def _apart(told: list[Told]) -> Iterator[list[Told]]:
     """Runs of events, and each request by itself."""
     run: list[Told] = []
     for one in told:
-        if one.nodes:
+        if one.is_request:
             if run:
                 yield run
             yield [one]

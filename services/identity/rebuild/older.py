@@ -1,26 +1,20 @@
 """Touchpoints that retention has taken, from ClickHouse: events as they were, requests by what they brought about.
 
 events_raw has every field of a touchpoint. An erasure, a split, a link by a person is told by identity_changes_raw:
-which identifiers, who asked; the graph as it is then says whose links were taken back.
+which identifiers, who asked (see requests.py); the graph as it is then says whose links were taken back.
 """
 
-import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.errors import Fatal
 from services.identity.core.decisions import Batch
-from services.identity.core.links import Asked, Request
-from services.identity.core.reasons import asked_of
-from services.identity.core.unlinks import customer_of
 from services.identity.rebuild.eras import Era, era_of
+from services.identity.rebuild.requests import Renewed, Told, told_by
 
-ID, EDGE = 17, 12
 _FIELDS = (
     "event_id", "type", "name", "source", "order_id", "amount_minor", "currency", "identifiers", "properties", "traits",
     "context", "originals", "flags",
@@ -33,14 +27,22 @@ FROM events_raw FINAL WHERE place_offset < arrayElement({{firsts:Array(UInt64)}}
 ORDER BY batch, place_offset
 """
 _PLACE = "toUInt32(splitByChar('.', cause)[2]) AS p, toUInt64(splitByChar('.', cause)[3]) AS o"
-_REQUESTS = f"""
-SELECT batch, {_PLACE}, kind, customer_id, from_id, nodes, source, event_id, toUnixTimestamp64Milli(log_at),
-    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at), reason
+_OF_REQUESTS = """
 FROM identity_changes_raw FINAL
-WHERE o < arrayElement({{firsts:Array(UInt64)}}, p + 1)
+WHERE o < arrayElement({firsts:Array(UInt64)}, p + 1)
     AND (kind IN ('split', 'unlinked', 'declined', 'erased', 'refused', 'released')
     OR kind IN ('linked', 'conflict', 'blocked') AND length(nodes) = 2 AND match(reason, '(^|: )(linked by|link of) '))
-ORDER BY g
+"""
+_REQUESTS = f"""
+SELECT batch, {_PLACE}, kind, customer_id, from_id, nodes, source, event_id, toUnixTimestamp64Milli(log_at),
+    toUnixTimestamp64Milli(occurred_at), toUnixTimestamp64Milli(accepted_at), reason, g
+{_OF_REQUESTS} ORDER BY g
+"""
+# The new node, the former one, the identifier; of the nodes that requests are told with.
+_RENEWED = f"""
+WITH concerned AS (SELECT DISTINCT arrayJoin(nodes) FROM (SELECT nodes, {_PLACE} {_OF_REQUESTS}))
+SELECT g, nodes FROM identity_changes_raw FINAL
+WHERE kind IN ('moved', 'expired') AND (nodes[1] IN concerned OR nodes[2] IN concerned)
 """
 _LINKED = f"""
 SELECT batch, {_PLACE}, kind, nodes FROM identity_changes_raw FINAL
@@ -56,26 +58,6 @@ SELECT batch, p, min(o), max(o) + 1 FROM (
     UNION ALL SELECT batch, {_PLACE} FROM identity_changes_raw
 ) GROUP BY batch, p
 """
-_TYPES = {"erased": "erase", "split": "unlink", "unlinked": "unlink", "declined": "unlink"}
-_TYPES |= {"refused": "refuse", "released": "release"}
-
-
-class Told(msgspec.Struct, gc=False):
-    """One touchpoint. customer, n: what was decided of an event; nodes: of a request, those that moved or ended.
-
-    what: of a request, the kind of its first change; expected: of one that was declined, who was thought to have it.
-    """
-
-    batch: int
-    partition: int
-    offset: int
-    fields: dict[str, Any]
-    log_ms: int
-    customer: str = ""  # of a request: whom it was asked of
-    n: int = 0
-    nodes: tuple[tuple[str, ...], ...] = ()
-    what: str = ""
-    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,72 +106,14 @@ class Older:
         by_place: dict[tuple[int, int, int], list[Any]] = defaultdict(list)
         for row in self._ask(_REQUESTS):
             by_place[row[:3]].append(row)
+        if not by_place:
+            return []
+        rows = list(self._ask(_RENEWED))
+        renewed = Renewed({nodes[0]: nodes[2] for _, nodes in rows}, {nodes[1]: int(g) for g, nodes in rows})
         return [
-            _request(place, rows) for place, rows in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][2]))
+            told_by(place, rows, renewed)
+            for place, rows in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][2]))
         ]
 
     def _ask(self, sql: str) -> Iterator[tuple[Any, ...]]:
         return self.clickhouse.stream_rows(sql, {"firsts": self.firsts})
-
-
-def _request(place: tuple[int, int, int], rows: list[Any]) -> Told:
-    _, _, _, what, customer, other, _, source, event_id, log_ms, occurred, received, reason = rows[0]
-    fields = {
-        "type": _TYPES.get(what, "link"), "source": source, "event_id": event_id, "occurred_at": occurred,
-        "received_at": received, "asked": asked_of(reason),
-    }  # fmt: skip
-    nodes = tuple(tuple(row[6]) for row in rows) if what != "released" else ((customer,),)
-    expected = other if what == "declined" else ""
-    return Told(*place, fields, log_ms, other if what == "split" else customer, 0, nodes, what, expected)
-
-
-def request_of(told: Told, codes: Mapping[str, int], customer: bytes | None) -> tuple[Request, list[bytes]]:
-    """What was asked, and what it named (17 bytes each). `customer`: the graph's bytes of the one it was asked of.
-
-    An erasure ends the customer whichever of its identifiers is named; the link between two is named as such. Another
-    split leaves the identifier that was unlinked alone; of several that are, it is the one the others had their links
-    with.
-    """
-    if told.fields["type"] == "erase":
-        return Request.ERASE, [id_of(told.nodes[0][0], codes)]
-    if told.fields["type"] == "release":
-        return Request.RELEASE, [customer_of(told.customer)]
-    if told.fields["type"] in ("link", "refuse"):
-        request = Request.LINK if told.fields["type"] == "link" else Request.REFUSE
-        return request, [id_of(node, codes) for node in told.nodes[0]]
-    if told.what in ("unlinked", "declined"):
-        named = [id_of(node, codes) for node in told.nodes[0]]
-        return Request.UNLINK, named + ([customer_of(told.expected)] if told.expected else [])
-    alone = [id_of(nodes[0], codes) for nodes in told.nodes if len(nodes) == 1]
-    if not alone:
-        raise Fatal(f"the split at touchpoints {told.partition}.{told.offset} leaves no identifier alone")
-    links = _links(customer or b"")
-    return Request.UNLINK, [max(alone, key=lambda one: links.get(one, 0))]
-
-
-def _links(raw: bytes) -> dict[bytes, int]:
-    """Identifier → how many links it has, of a customer's bytes (see resolve.lua)."""
-    found: dict[bytes, int] = defaultdict(int)
-    for pair in links_of(raw):
-        for one in pair:
-            found[one] += 1
-    return found
-
-
-def links_of(raw: bytes) -> list[tuple[bytes, bytes]]:
-    """The links of a customer's bytes, each as two identifiers of 17 bytes."""
-    count = struct.unpack_from(">H", raw, 12)[0] if raw else 0
-    ids = [raw[14 + i * ID : 14 + (i + 1) * ID] for i in range(count)]
-    places = (struct.unpack_from(">HH", raw, at) for at in range(14 + count * ID, len(raw), EDGE))
-    return [(ids[a], ids[b]) for a, b in places]
-
-
-def id_of(node: str, codes: Mapping[str, int]) -> bytes:
-    """The 17 bytes of a node text."""
-    kind, _, digest = node.partition(":")
-    return bytes([codes[kind]]) + bytes.fromhex(digest)
-
-
-def asked(request: Request, identifiers: list[bytes], message: bytes) -> Asked:
-    """The request as resolve.lua reads it."""
-    return Asked(request, 0, message, identifiers)

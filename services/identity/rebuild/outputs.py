@@ -13,7 +13,8 @@ from services.chassis.records import Entry, Output, Record
 from services.chassis.redis.claim import Claim
 from services.chassis.registry import Registry
 from services.identity.handler import CHANGES, RESOLVED
-from services.identity.rebuild.older import Older, Told
+from services.identity.rebuild.older import Older
+from services.identity.rebuild.requests import Told
 from services.identity.rebuild.survey import DEAD
 
 

@@ -27,8 +27,8 @@ from services.identity.handler import Json
 from services.identity.policies import RULES
 from services.identity.rebuild.asking import Under
 from services.identity.rebuild.eras import Era
-from services.identity.rebuild.older import ID, Told, asked, id_of, request_of
 from services.identity.rebuild.outputs import Outputs, Rebuilt, Sources
+from services.identity.rebuild.requests import ID, Told, asked, id_of, links_in, request_of
 from services.identity.rebuild.survey import TOPIC, Survey
 
 PURGE_EVERY = 200
@@ -120,7 +120,7 @@ class Rebuild:
             record = Record(TOPIC, partition, told.offset, b"", None, {}, told.log_ms)
             self._told[partition, told.offset] = told
             self.done.from_clickhouse += 1
-            if told.nodes:
+            if told.is_request:
                 self._step(partition, events, told.offset)
                 events = []
                 self._under.workers[partition].requests[told.offset] = self._request(told)
@@ -164,8 +164,7 @@ class Rebuild:
                 client.set(f"{TAG}:i:".encode() + raw, b"-", nx=True)
 
     def _request(self, told: Told) -> tuple[Asked, Json]:
-        raw = self._ledger.client.get(f"{TAG}:c:".encode() + bytes.fromhex(told.customer.replace("-", "")))
-        request, identifiers = request_of(told, self._codes, raw if isinstance(raw, bytes) else None)
+        request, identifiers = request_of(told, self._codes, links_in(self._ledger.client))
         return asked(request, identifiers, message_of(told.fields["source"], told.fields["event_id"])), told.fields
 
     def _until(self, partition: int, upto: int) -> Iterator[Record]:

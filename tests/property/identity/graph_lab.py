@@ -103,7 +103,9 @@ def touchpoint(touch: Touch) -> bytes:
             "identifiers": list(touch.ids), "occurred_at": 1, "received_at": 77 + touch.place[1],
             "flags": flags_of(touch),
             "properties": json.dumps(
-                {"pair": touch.is_pair} | ({"from": name_customer(touch.founder, 0)} if touch.founder else {})
+                {"pair": touch.is_pair}
+                | ({"from": name_customer(touch.founder, 0)} if touch.founder else {})
+                | ({"author": touch.author} if touch.author else {})
             ).encode(),
         }
     )  # fmt: skip

@@ -30,7 +30,7 @@ class Touch:
 
     Of an unlink: is_pair, only the link between the first two identifiers; founder, the identifier that founded the
     customer for the first time whom it is asked of. verified: kinds that a source which is believed calls the person's
-    own.
+    own. author: who asks for it, where that is said.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Touch:
     founder: str = ""
     verified: tuple[str, ...] = ()
     is_import: bool = False
+    author: str = ""
 
 
 @dataclass(frozen=True)
