@@ -191,7 +191,7 @@ def _event(state: CustomerState, record: LogRecord, context: Context, facts: lis
         if event.traits or not judged.head:
             _begin_profile(customer_id, judged, conclusion)
         else:
-            judged.counts[event.name] += 1
+            judged.counts[event.name] = judged.counts.get(event.name, 0) + 1
         profile = _profile(customer_id, judged, conclusion)
     else:
         parts[record.node] = fold(part, event, context.config)

@@ -6,7 +6,7 @@ One batch has one time and one set of thresholds, so that the next event may onl
 import msgspec
 
 from services.profile.core.config import INTERACTION, ProfileConfig
-from services.profile.core.fold import kind_of
+from services.profile.core.fold import MAX_NAMES, kind_of
 from services.profile.core.rfm import NEVER, score
 from services.profile.core.state import Conclusion, Event, Part, Rfm, Thresholds, View
 from services.profile.core.tagging.facts import Facts
@@ -49,14 +49,16 @@ def go_on(judged: Judgement, part: Part, event: Event, config: ProfileConfig) ->
     """True when `event`, about to be folded into `part` of this view, leaves all tags, the stage and the scores.
 
     The view is then corrected to what it would say after the fold; else it is as it was. The event must be one of
-    plain activity, of a name the part knows (another one may push a counted name out) and no condition names, without
-    a trait that one looks at, on a day
-    that lets no ring forget and no month that is over grow, later than the first; the day of the last activity must
-    neither change nor be one that began a tag, and no condition may count interactions up to this one.
+    plain activity, of a name that the part knows or has room for (else it may push a counted name out) and no condition
+    names, without a trait that one looks at, on a day that lets no ring forget and no month that is over grow, later
+    than the first; the day of the last activity must neither change nor be one that began a tag, and no condition may
+    count interactions up to this one.
     """
     name, at, seen, catalogue = event.name, event.occurred_at, judged.seen, config.catalogue
     kind = kind_of(event, config)
-    if kind > INTERACTION or kind & (INTERACTION - 1) or name in catalogue.watched or name not in part.counters:
+    if kind > INTERACTION or kind & (INTERACTION - 1) or name in catalogue.watched:
+        return False
+    if name not in part.counters and len(part.counters) >= MAX_NAMES:
         return False
     if name in catalogue.measures and any(measure.may_add(event.properties) for measure in catalogue.measures[name]):
         return False

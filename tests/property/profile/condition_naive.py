@@ -296,7 +296,7 @@ class Naive:
         return falls
 
     def trait(self, name: str):
-        writes = [e for e in sorted(self.events, key=lambda e: e.occurred_at) if name in e.traits]
+        writes = [e for e in sorted(self.events, key=lambda e: (e.occurred_at, e.event_id)) if name in e.traits]
         return writes[-1].traits[name] if writes else None
 
 

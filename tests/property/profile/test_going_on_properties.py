@@ -68,7 +68,7 @@ def test_the_next_event_gives_what_looking_anew_gives(events, nodes, now_ms, con
             assert (judged.rfm, held) == (anew.rfm, conclusion)
             assert changes.is_empty()
             assert next_due_ms(judged.facts_now(held), config) == next_due_ms(anew.facts, config)
-            counts[one.name] += 1
+            counts[one.name] = counts.get(one.name, 0) + 1
             assert counts == counts_of(anew.seen.parts)
             if one.traits:
                 head = profile_head("c", judged.seen, held, judged.rfm)

@@ -27,7 +27,7 @@ MAX_MONTHS = 12
 _MONTHS_AHEAD = 4
 Scores = tuple[float, float, float]
 # Moments of which the view knows the day.
-KNOWN_DAYS = frozenset(("activity", "contact", "purchase", "first_purchase", "registration"))
+KNOWN_DAYS = frozenset(("activity", "contact", "purchase", "first_purchase", "registration", "login"))
 
 
 class Facts:
@@ -43,8 +43,8 @@ class Facts:
 
     __slots__ = (
         "_books", "_config", "_days", "_rings", "_scores", "_seen", "_sums", "_thresholds", "_traits",
-        "activity_day", "contact_day", "events", "first_purchase_day", "held", "is_visitor", "may_rise", "months",
-        "purchase_day", "registration_day", "rfm", "stage", "today",
+        "activity_day", "contact_day", "events", "first_purchase_day", "held", "is_visitor", "login_day",
+        "may_rise", "months", "purchase_day", "registration_day", "rfm", "stage", "today",
     )  # fmt: skip
 
     def __init__(self, seen: View, rfm: Rfm, thresholds: Thresholds | None, config: ProfileConfig) -> None:
@@ -68,6 +68,8 @@ class Facts:
         self.purchase_day = nan if bought is None else bought
         self.first_purchase_day = nan if begun is None else begun
         self.registration_day = nan if registered is None else registered
+        login = seen.clocks.login
+        self.login_day: float = nan if login is None else config.calendar.day(login[0])
         self.activity_day: float = seen.activity_day if seen.parts else nan
         self.contact_day: float = seen.churn_day if seen.parts else nan
 
