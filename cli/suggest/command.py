@@ -16,7 +16,7 @@ from cli.resolve import open_look_up
 from cli.suggest.decide import Sides, UndecidableError, answer, from_list
 from cli.suggest.explain import Reason
 from cli.suggest.pairs import MissingLibrariesError, libraries, suggestion, suggestions
-from cli.suggest.population import COUNT, Population, load_population
+from cli.suggest.population import COUNT, MANY_CUSTOMERS, Population, load_population, need
 from cli.suggest.show import Display, card, listed
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.settings import load_settings
@@ -49,6 +49,7 @@ def suggest(
     ] = LEAST_SCORE,
     most: Annotated[int, typer.Option("--limit", min=1, help="pairs in the list; --json prints all")] = LISTED,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line and pair")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="also with more customers than this is made for")] = False,
 ) -> None:
     """List pairs of customers who are probably one person, the surest first. Nothing is changed.
 
@@ -60,7 +61,7 @@ def suggest(
     with _answering():
         settings = load_settings(IdentitySettings)
         with Display(complaints) as display:
-            population, model = _trained(connect(settings, TIMEOUT_S), settings, display)
+            population, model = _trained(connect(settings, TIMEOUT_S), settings, display, yes)
         found = suggestions(population, model, least_score)
         if as_json:
             for one in found:
@@ -101,7 +102,7 @@ def _decide(
             score, reasons = from_list(from_, first.customer_id, second.customer_id)
             console.print(f"{score:.2%}  " + "; ".join(map(str, reasons)), markup=False)
         else:
-            score, reasons = _scored(store, settings, first.customer_id, second.customer_id)
+            score, reasons = _scored(store, settings, first.customer_id, second.customer_id, yes)
         console.print(f"{first.identifier} and {second.identifier}", markup=False)
         if not yes:
             typer.confirm(question, abort=True)
@@ -122,9 +123,11 @@ def tell(kind: str, changes: Sequence[Mapping[str, Any]]) -> None:
         console.print("nothing changed: it had been refused before")
 
 
-def _scored(store: Clickhouse, settings: IdentitySettings, first: str, second: str) -> tuple[float, list[Reason]]:
+def _scored(
+    store: Clickhouse, settings: IdentitySettings, first: str, second: str, is_large_allowed: bool
+) -> tuple[float, list[Reason]]:
     with Display(complaints) as display:
-        population, model = _trained(store, settings, display)
+        population, model = _trained(store, settings, display, is_large_allowed)
     if why_not := population.why_not(first, second):
         give_up(f"{first} and {second}: {why_not}. `touchstream identity link` asks no score")
     try:
@@ -135,9 +138,16 @@ def _scored(store: Clickhouse, settings: IdentitySettings, first: str, second: s
     return found.score, found.reasons
 
 
-def _trained(store: Clickhouse, settings: IdentitySettings, display: Display) -> "tuple[Population, Model]":
+def _trained(
+    store: Clickhouse, settings: IdentitySettings, display: Display, is_large_allowed: bool
+) -> "tuple[Population, Model]":
     make_row, make_model = libraries()
     count = store.query_rows(COUNT)[0]["n"]
+    if count > MANY_CUSTOMERS:
+        told = f"{count:,} customers need at least {need(count)} here, and minutes"
+        if not is_large_allowed:
+            give_up(f"{told}: --yes if there is so much (accept and refuse take --from a list that was kept)")
+        complaints.print(told, markup=False)
     population = Population()
     for read, population in load_population(store, load_policy(settings.policy), make_row):  # noqa: B007
         display.read(read, count)

@@ -26,6 +26,8 @@ LEAST_FILLED = 0.01
 # Pairs that could reach a probability of 0.5 under no prior are dropped while scoring.
 LEAST_BITS = 5.0
 PRIOR_ROUNDS = 50
+# No pair is certain; from here on a probability is told as 1, and so is asked for with 1.
+SHOWN_AS_ONE = 0.99995
 # Columns on which the pairs of an EM run agree, the best first → the comparison that such a run cannot teach.
 TRAINING = {"birth": "birthday", "whole": "name", "email_local": "e_mail", "phone7": "phone"}
 # Customers per step of the progress bar; each costs half a second by itself.
@@ -103,7 +105,8 @@ class Model:
         """Every pair that agrees on a key and has at least this probability, the surest first."""
         if self._linker is None:
             return
-        least = prior_bits(least_probability) - prior_bits(self.learned.prior) if least_probability > 0 else LEAST_BITS
+        asked = min(least_probability, SHOWN_AS_ONE)
+        least = prior_bits(asked) - prior_bits(self.learned.prior) if asked > 0 else LEAST_BITS
         yield from self._pairs(
             f"select * from pairs where bits >= {least!r} order by bits desc, customer_id_l, customer_id_r"
         )
@@ -191,7 +194,7 @@ class Model:
         return " + ".join(weights)
 
     def _pairs(self, sql: str) -> Iterator[Scored]:
-        for row in self._table.rows(sql):
+        for row in self._table.stream(sql):
             levels, weights, holders = {}, {}, {}
             for one in self.comparisons:
                 level = levels[one.title] = int(row[f"gamma_{one.title}"])

@@ -20,6 +20,15 @@ COUNT = "SELECT count() AS n FROM customers"
 # merges, and for the two customers, so it outlives an identifier that is taken out of one of them.
 REFUSED = "SELECT DISTINCT nodes, customer_id, from_id FROM identity_changes WHERE kind = 'refused'"
 
+# Everything is held in memory, traits and pairs: from here on somebody has to say that it may be.
+MANY_CUSTOMERS = 100_000
+BASE_GB, GB_PER_100_000 = 0.4, 1.1
+
+
+def need(customers: int) -> str:
+    """What a run over so many needs at least, as measured up to 100,000 (README)."""
+    return f"{BASE_GB + GB_PER_100_000 * customers / 100_000:.1f} GB of memory"
+
 
 @dataclass(slots=True)
 class Population:

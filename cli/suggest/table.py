@@ -1,6 +1,6 @@
 """The customers of a run as a DuckDB table with their keys."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from typing import Any
 
@@ -9,6 +9,9 @@ import pyarrow as pa
 
 from cli.suggest.blocking import KEYS, keyed
 from cli.suggest.features import COLUMNS, Features, without_placeholders
+
+# Lower: more calls. Higher: a list of 50 pairs waits for, and holds, more than it shows. A row is about 2 kB as a dict.
+PIECE_ROWS = 1_000
 
 
 class Table:
@@ -71,6 +74,14 @@ class Table:
         if row is None:
             raise KeyError(customer_id)
         return row
+
+    def stream(self, sql: str) -> Iterator[dict[str, Any]]:
+        """The rows of a query piece by piece; other queries may be asked in between."""
+        # On a cursor of its own: a query on the same connection would end this one.
+        cursor = self.connection.cursor().execute(sql)
+        names = [column[0] for column in cursor.description or ()]
+        while piece := cursor.fetchmany(PIECE_ROWS):
+            yield from (dict(zip(names, row, strict=True)) for row in piece)
 
     def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """All rows of a query, by column name."""

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from cli.suggest import command
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.clock import now_ms
 from services.chassis.ids import node_of
@@ -130,6 +131,23 @@ def test_the_list_is_for_people_and_says_what_it_leaves_out(server: Clickhouse) 
     assert shown.exit_code == 0, shown.output
     for text in ("bits", "  for      ", "more (--limit, --json)", "customers, ", "is taken for one person"):
         assert text in shown.stdout
+
+
+def test_more_customers_than_it_is_made_for_are_compared_only_when_told_to(
+    server: Clickhouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "MANY_CUSTOMERS", 1_000)
+    result = run("--limit", "1")
+    assert result.exit_code == 1
+    assert "customers need at least 0.4 GB of memory here, and minutes: --yes" in result.stderr
+    result = run("--limit", "1", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "more (--limit, --json)" in result.stdout
+    assert "need at least 0.4 GB" in result.stderr
+
+
+def test_a_score_of_one_is_no_trouble(server: Clickhouse) -> None:
+    assert set(suggested("--min-score", "1")) <= set(ONE_PERSON)
 
 
 def test_without_clickhouse_it_is_one_sentence(server: Clickhouse, monkeypatch: pytest.MonkeyPatch) -> None:

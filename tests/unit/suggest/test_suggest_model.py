@@ -1,6 +1,7 @@
 """The model as a whole on small populations: repeatable, silent about nobody, honest about single pairs."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from cli.suggest.blocking import MAX_BLOCK
 from cli.suggest.features import Features, features_of, without_placeholders
 from cli.suggest.learn import prior_bits
 from cli.suggest.model import Model
+from cli.suggest.table import PIECE_ROWS, Table
 from tests.bench.suggest_people import People, people
 
 
@@ -46,6 +48,50 @@ def test_the_surest_come_first_and_none_below_the_asked_score(model: Model) -> N
     found = [pair.probability for pair in model.scored(0.3)]
     assert found == sorted(found, reverse=True)
     assert found[-1] >= 0.3
+
+
+def test_a_score_of_one_asks_for_those_that_are_shown_as_one(model: Model) -> None:
+    sure = [pair.probability for pair in model.scored(0.5)].count(1.0)
+    assert sure > 0
+    assert [pair.probability for pair in model.scored(1.0)] == [1.0] * sure
+
+
+class Counting:
+    """A connection, or its cursor, that counts the rows fetched from it."""
+
+    def __init__(self, inner: Any, fetched: list[int]) -> None:
+        self._inner, self._fetched = inner, fetched
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def cursor(self) -> "Counting":
+        return Counting(self._inner.cursor(), self._fetched)
+
+    def execute(self, *arguments: Any) -> "Counting":
+        return Counting(self._inner.execute(*arguments), self._fetched)
+
+    def fetchmany(self, size: int) -> Any:
+        return self._counted(self._inner.fetchmany(size))
+
+    def fetchall(self) -> Any:
+        return self._counted(self._inner.fetchall())
+
+    def _counted(self, rows: list[Any]) -> list[Any]:
+        self._fetched.append(len(rows))
+        return rows
+
+
+def test_rows_come_in_pieces_and_the_table_may_be_asked_between_them() -> None:
+    fetched: list[int] = []
+    table = Table([features_of("c1", {"name": "Anna Ott"})])
+    table.connection = Counting(table.connection, fetched)  # type: ignore[assignment]
+    walked = table.stream(f"select * from range({2 * PIECE_ROWS + 1}) as numbers(n) order by n")
+    assert next(walked) == {"n": 0}
+    assert fetched == [PIECE_ROWS]
+    assert table.known("customer_id") == 1
+    assert [row["n"] for row in walked] == list(range(1, 2 * PIECE_ROWS + 1))
+    table.close()
 
 
 def test_a_single_pair_has_the_score_it_has_in_the_list(model: Model) -> None:

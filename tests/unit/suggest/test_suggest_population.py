@@ -9,7 +9,7 @@ import pytest
 
 from cli.suggest import pairs
 from cli.suggest.features import Features, features_of
-from cli.suggest.population import Population, load_population
+from cli.suggest.population import MANY_CUSTOMERS, Population, load_population, need
 from services.identity.core.policy import Kind, Policy
 
 POLICY = Policy({"user_id": Kind("user_id", 1, limit=1), "phone": Kind("phone", 4, limit=5)})
@@ -80,3 +80,10 @@ def test_a_missing_library_is_a_sentence_with_the_command(monkeypatch: pytest.Mo
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(pairs.MissingLibrariesError, match=r"\(splink\).*uv sync --all-packages --extra suggest"):
         pairs.libraries()
+
+
+def test_what_a_run_needs_is_told_before_it_and_agrees_with_what_was_measured() -> None:
+    assert need(10_000) == "0.5 GB of memory"
+    assert need(100_000) == "1.5 GB of memory"
+    assert need(1_000_000) == "11.4 GB of memory"
+    assert MANY_CUSTOMERS == 100_000
