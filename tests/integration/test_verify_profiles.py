@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -104,6 +105,18 @@ def test_a_value_that_somebody_changed_in_clickhouse_is_found(lab: Lab, column: 
     assert f"clickhouse: {field}" in found(report)[customer_id]
     assert found(report).keys() == {customer_id}
     assert look([customer_id]).is_equal
+
+
+def test_nobody_is_called_equal_while_clickhouse_does_not_get_on(lab: Lab) -> None:
+    customer_id, _, _ = buyer(lab)
+    back = altered(lab, customer_id, "events", "events + 1")
+    try:
+        with open_sources(5.0) as sources:
+            standing = replace(sources, arrive=lambda: False)
+            report = Comparison(standing, lambda step: None).run()
+    finally:
+        back()
+    assert (found(report), report.unjudged, report.is_equal) == ({}, 1, False)
 
 
 def test_a_tag_that_was_taken_away_or_added_is_found(lab: Lab) -> None:

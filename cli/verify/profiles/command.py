@@ -30,6 +30,11 @@ from services.profile.handler import SERVICE
 from services.profile.settings import ProfileSettings
 
 EQUAL, DIFFERS, BLIND = 0, 1, 2
+_VERDICTS = {
+    EQUAL: ("all equal", "green"),
+    DIFFERS: ("customers differ", "red"),
+    BLIND: ("nothing is found to differ, but not everybody was judged", "yellow"),
+}
 # All events sorted by customer may take a while.
 TIMEOUT_S = 3_600
 RESOLVED = "touchpoints.resolved"
@@ -50,7 +55,7 @@ def profiles(
     """Compute every customer from its events in ClickHouse and compare with the profile there and in Redis.
 
     Changes nothing and may run while everything works. Exit code 0: all equal, 1: something differs, 2: something could
-    not be looked at.
+    not be looked at, or somebody could not be judged.
     """
     started_s = time.monotonic()
     try:
@@ -63,8 +68,13 @@ def profiles(
     if json_:
         print(json.dumps(as_json(report, seconds), ensure_ascii=False))
     else:
-        _show(report, seconds)
-    raise typer.Exit(EQUAL if report.is_equal else DIFFERS)
+        show(report, seconds)
+    raise typer.Exit(exit_code(report))
+
+
+def exit_code(report: Report) -> int:
+    """EQUAL, DIFFERS, or BLIND when nothing differs but somebody was on the move at every look."""
+    return DIFFERS if report.differences else EQUAL if report.is_equal else BLIND
 
 
 @contextmanager
@@ -143,7 +153,8 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
     }
 
 
-def _show(report: Report, seconds: float) -> None:
+def show(report: Report, seconds: float) -> None:
+    """What people are told: the first differences, how many of which kind, and the verdict."""
     for one in report.differences[:SHOWN]:
         console.print(f"{one.customer_id}  {one.field}", style="bold red", markup=False, soft_wrap=True)
         console.print(f"  {one.where}: {_text(one.live)}", markup=False, soft_wrap=True)
@@ -154,14 +165,15 @@ def _show(report: Report, seconds: float) -> None:
     for field, count in Counter(_kind(one) for one in report.differences).most_common():
         console.print(f"{count:>9,}  {field}", markup=False)
     people = len({one.customer_id for one in report.differences})
-    verdict = "all equal" if report.is_equal else f"{people:,} customers differ"
+    verdict, style = _VERDICTS[exit_code(report)]
+    verdict = f"{people:,} {verdict}" if people else verdict
     aside = [f"{report.waiting:,} wait for a hand-over or the end of an import"] if report.waiting else []
     aside += [f"{report.unjudged:,} were on the move and are not judged"] if report.unjudged else []
     aside += [] if report.has_redis else ["Redis was not looked at"]
     console.print(
         f"{verdict}: {report.customers:,} customers, {report.events:,} events in {seconds:,.1f} s"
         + "".join(f"; {text}" for text in aside),
-        style="green" if report.is_equal else "red", markup=False,
+        style=style, markup=False,
     )  # fmt: skip
 
 

@@ -61,8 +61,8 @@ class Report:
 
     @property
     def is_equal(self) -> bool:
-        """Whether nothing differs."""
-        return not self.differences
+        """Whether nothing differs and nobody's comparison is still open."""
+        return not self.differences and not self.unjudged
 
 
 @dataclass(frozen=True, slots=True)

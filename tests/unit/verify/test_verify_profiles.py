@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from cli.verify.profiles.batch import Batch
-from cli.verify.profiles.compare import LATE_MS, row_differences, state_differences
+from cli.verify.profiles.command import as_json, exit_code, show
+from cli.verify.profiles.compare import LATE_MS, Difference, row_differences, state_differences
+from cli.verify.profiles.run import Report
 from services.profile.core.customer_log import CustomerState
 from services.profile.core.judgement import judgement
 from services.profile.core.state import Conclusion, Event, Part, TagState
@@ -97,3 +99,18 @@ def test_every_field_of_a_part_is_compared() -> None:
         setattr(part, name, "changed by hand")
         (found, *_) = state_differences(batch, CustomerState(1, 1, {"n:1": part}, conclusion), row)
         assert found.field.startswith(f"part n:1: {name}")
+
+
+def test_who_could_not_be_judged_is_no_proof_of_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    """Archive stands still: everybody who differs stays in between, and "all equal" would be a lie."""
+    somebody = Difference("anna", "events", "clickhouse", 1, 2)
+    reports = [Report(customers=3), Report(customers=3, unjudged=1), Report(customers=3, unjudged=1)]
+    reports[-1].differences.append(somebody)
+    assert [exit_code(report) for report in reports] == [0, 2, 1]
+    assert [as_json(report, 1)["equal"] for report in reports] == [True, False, False]
+    for report in reports:
+        show(report, 1)
+    told = capsys.readouterr().out
+    assert told.count("all equal") == 1
+    assert "not everybody was judged: 3 customers, 0 events in 1.0 s; 1 were on the move and are not judged" in told
+    assert "1 customers differ: 3 customers" in told
