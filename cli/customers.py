@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from itertools import islice
 from typing import Annotated, NoReturn
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from cli.customer_facts import COLUMNS, Customer, as_json, from_row
 from cli.customer_view import Moment, card, table
 from cli.customers_as_of import EVENTS, IDENTIFIERS, customers_as_of
+from cli.folding import say_passed_over
 from cli.resolve import resolve
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.clock import now_ms
@@ -94,7 +96,9 @@ def _past(store: Clickhouse, config: ProfileConfig, day: int) -> Iterator[Custom
         return {row["customer_id"]: list(row["identifiers"]) for row in store.query_rows(IDENTIFIERS)}
 
     rows = store.stream_rows(EVENTS, {"end_ms": config.calendar.start_ms(day + 1)})
-    return customers_as_of(rows, identifiers, day, config)
+    passed_over: list[int] = []
+    yield from customers_as_of(rows, identifiers, day, config, passed_over.append)
+    say_passed_over(sum(passed_over), partial(complaints.print, markup=False))
 
 
 def _day(text: str) -> int | None:

@@ -32,15 +32,23 @@ IDENTIFIERS = "SELECT customer_id, identifiers FROM customers"
 
 
 def customers_as_of(
-    rows: Iterator[tuple[Any, ...]], identifiers: Callable[[], dict[str, list[str]]], day: int, config: ProfileConfig
+    rows: Iterator[tuple[Any, ...]],
+    identifiers: Callable[[], dict[str, list[str]]],
+    day: int,
+    config: ProfileConfig,
+    passed_over: Callable[[int], None],
 ) -> Iterator[Customer]:
-    """Customers with at least one event by the end of business day `day`, by id. `rows` as EVENTS selects them."""
+    """Customers with at least one event by the end of business day `day`, by id. `rows` as EVENTS selects them.
+
+    passed_over is told, before the first of them, of events that cannot be counted.
+    """
     end_ms = config.calendar.start_ms(day + 1)
-    views = {
-        customer_id: view(parts.values(), end_ms - 1, config)
-        for customer_id, group in groupby(rows, key=itemgetter(0))
-        if (parts := parts_of((row[1:] for row in group), config)[0])
-    }
+    views = {}
+    for customer_id, group in groupby(rows, key=itemgetter(0)):
+        folded = parts_of((row[1:] for row in group), config)
+        passed_over(folded.passed_over)
+        if folded.parts:
+            views[customer_id] = view(folded.parts.values(), end_ms - 1, config)
     thresholds = _thresholds(views, config)
     masked = identifiers()
     for customer_id, seen in views.items():

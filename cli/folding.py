@@ -1,7 +1,7 @@
 """Events as ClickHouse has them → parts, as profile's own core folds them."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.contribution import ContributionError, contribution
@@ -16,6 +16,14 @@ FIELDS = (
 Parts = dict[str, Part]
 
 
+class Folded(NamedTuple):
+    """One part per node; how many rows were read; of how many events profile has made dead letters."""
+
+    parts: Parts
+    rows: int
+    passed_over: int
+
+
 def event_of(values: Sequence[Any], place: str, identifiers: Sequence[str] = ()) -> Event | None:
     """The event of these values (see FIELDS); None: profile cannot read it either, it is among its dead letters."""
     touchpoint: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
@@ -28,17 +36,28 @@ def event_of(values: Sequence[Any], place: str, identifiers: Sequence[str] = ())
         return None
 
 
-def parts_of(rows: Iterator[tuple[Any, ...]], config: ProfileConfig) -> tuple[Parts, int]:
-    """Rows of (node, fields as in FIELDS, place) → one part per node, as profile keeps them; how many rows.
+def parts_of(rows: Iterator[tuple[Any, ...]], config: ProfileConfig) -> Folded:
+    """Rows of (node, fields as in FIELDS, place) → parts as profile keeps them.
 
     Of one customer: a row that was inserted twice and has not yet collapsed counts once.
     """
     parts: Parts = {}
-    count, seen = 0, set[str]()
+    count = passed_over = 0
+    seen = set[str]()
     for node, *values, place in rows:
         count += 1
-        event = event_of(values, place) if place not in seen else None
+        if place in seen:
+            continue
         seen.add(place)
-        if event is not None:
+        event = event_of(values, place)
+        if event is None:
+            passed_over += 1
+        else:
             parts[node] = fold(parts.get(node), event, config)
-    return parts, count
+    return Folded(parts, count, passed_over)
+
+
+def say_passed_over(count: int, say: Callable[[str], None]) -> None:
+    """Tell the person that so many events are missing in what is shown, if any are."""
+    if count:
+        say(f"{count:,} events are left out: profile has them as dead letters too (touchstream dead)")

@@ -2,7 +2,8 @@
 
 Looks at the states in Redis: who was concluded by another file, or has parts that a measure has not seen from their
 beginning. Those parts are folded anew from ClickHouse and laid before the running profile, which takes them over in its
-own step; a customer whose events ClickHouse does not have whole yet stays on the list.
+own step. A customer whose events ClickHouse does not have whole yet, or who waits in profile for a record or for parts,
+stays on the list.
 """
 
 import time
@@ -41,10 +42,11 @@ ORDER BY node
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A customer to be looked at; nodes: parts that a measure has not seen whole."""
+    """A customer to be looked at. nodes: parts that a measure has not seen whole; waits: nothing is concluded yet."""
 
     customer_id: str
     nodes: tuple[str, ...]
+    waits: bool = False
 
 
 class Backfill:
@@ -66,11 +68,12 @@ class Backfill:
         found = []
         for customer_id, raw in zip(customers, self._read([self._key(name) for name in customers]), strict=True):
             state = self._packer.decode(raw) if raw is not None else CustomerState()
-            if state.conclusion is None or not state.is_complete():
+            waits = not state.is_complete()
+            if state.conclusion is None and not waits:
                 continue
             nodes = tuple(node for node, part in state.parts.items() if part.measured != catalogue.measures_version)
-            if nodes or state.conclusion.defined != catalogue.version:
-                found.append(Owed(customer_id, nodes))
+            if nodes or (state.conclusion is not None and state.conclusion.defined != catalogue.version):
+                found.append(Owed(customer_id, nodes, waits))
         return found
 
     def run(self, owed: list[Owed], advance: Callable[[int], None]) -> list[Owed]:
@@ -81,32 +84,32 @@ class Backfill:
             for one in owed:
                 by_partition.setdefault(partition_of(one.customer_id.encode(), self._partitions), []).append(one)
             for partition, those in by_partition.items():
-                self._lay(Slot("profile", partition), those[:CHUNK])
+                self._lay(Slot("profile", partition), [one for one in those[:CHUNK] if not one.waits])
             time.sleep(POLL_S)
             asked = [one for those in by_partition.values() for one in those[:CHUNK]]
             still = {one.customer_id: one for chunk in _chunks(asked) for one in self._owed(chunk)}
             done = {one.customer_id for one in asked} - still.keys()
+            # Who does not get on does not hold up the others.
+            looked_at = done | still.keys()
+            owed = [one for one in owed if one.customer_id not in looked_at] + list(still.values())
             if done:
                 changed_s = time.monotonic()
                 advance(len(done))
-                owed = [one for one in owed if one.customer_id not in done]
             elif time.monotonic() - changed_s > PATIENCE_S:
                 return owed
-            else:
-                # Who does not get on does not hold up the others.
-                owed = [one for one in owed if one.customer_id not in still] + list(still.values())
         return []
 
     def _lay(self, slot: Slot, owed: list[Owed]) -> None:
         """Ask this of a partition, unless it has not taken the last yet."""
+        if not owed:
+            return
         (waiting,) = self._read([key_of(slot)])
         if waiting is None:
             asked: Asked = {one.customer_id: {} for one in owed}
             where = {node: one.customer_id for one in owed for node in one.nodes}
             rows = self._store.stream_rows(_EVENTS, {"nodes": list(where)}) if where else iter(())
             for node, events in groupby(rows, key=itemgetter(0)):
-                parts, _ = parts_of(iter(events), self._config)
-                asked[where[node]].update(parts)
+                asked[where[node]].update(parts_of(iter(events), self._config).parts)
             self._write(key_of(slot), encode_asked(asked))
 
     def _key(self, customer_id: str) -> str:

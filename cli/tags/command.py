@@ -1,7 +1,9 @@
 """`touchstream tags`: look at a file of definitions as profile does, and at whom it would touch before it goes live."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cli.browse import answering, complaints, console, give_up
+from cli.folding import say_passed_over
 from cli.publish import partitions_of
-from cli.tags.backfill import Backfill
+from cli.tags.backfill import Backfill, Owed
 from cli.tags.population import events_in, histories, thresholds_now
 from cli.tags.preview import STAGE, Effect, Preview, changed, preview
 from services.chassis.clickhouse import Clickhouse, connect
@@ -106,11 +109,23 @@ def backfill() -> None:
     done = len(owed) - len(left)
     console.print(f"{done:,} customers judged by {settings.tags} (version {config.catalogue.version})", markup=False)
     if left:
-        shown = ", ".join(one.customer_id for one in left[:5])
-        give_up(
-            f"{len(left):,} customers are left, e.g. {shown}: profile does not run with this file, or ClickHouse does"
-            " not have their events whole (archive behind, or history deleted: then"
+        give_up("\n".join(_said_of(left)))
+
+
+def _said_of(left: list[Owed]) -> Iterator[str]:
+    """Who was not judged, by what keeps them."""
+    waiting = [one.customer_id for one in left if one.waits]
+    others = [one.customer_id for one in left if not one.waits]
+    if others:
+        yield (
+            f"{len(others):,} customers are left, e.g. {', '.join(others[:5])}: profile does not run with this file, or"
+            " ClickHouse does not have their events whole (archive behind, or history deleted: then"
             " touchstream_profile_refolds_refused_total grows)"
+        )
+    if waiting:
+        yield (
+            f"{len(waiting):,} customers wait in profile for a record or for parts handed over, e.g."
+            f" {', '.join(waiting[:5])}: nothing is concluded for them before it has come; call the command again then"
         )
 
 
@@ -123,16 +138,19 @@ def _progress() -> Progress:
 
 def _look(store: Clickhouse, config: ProfileConfig, most: int) -> Preview:
     held = _held(store)
+    passed_over: list[int] = []
     with _progress() as progress:
         task = progress.add_task("folding histories", total=events_in(store))
-        return preview(
-            histories(store, config, lambda count: progress.advance(task, count)),
+        found = preview(
+            histories(store, config, lambda count: progress.advance(task, count), passed_over.append),
             lambda customer_id: held.get(customer_id, {}), thresholds_now(store), now_ms(), config, most,
         )  # fmt: skip
+    say_passed_over(sum(passed_over), partial(complaints.print, markup=False))
+    return found
 
 
 def _held(store: Clickhouse) -> dict[str, dict[str, str]]:
-    """What every current customer holds: tag → reason, and the stage."""
+    """What every current customer holds: tag → reason, and the stage. Of all of them at once, about 1 KB each."""
     held = {}
     for customer_id, stage, tags in store.stream_rows(_HELD):
         held[customer_id] = {tag["name"]: tag["reason"] for tag in json.loads(tags)} | {"stage": stage}

@@ -1,4 +1,4 @@
-"""Every customer's history folded anew by profile's own core from the events in ClickHouse. Bounded memory."""
+"""Every customer's history folded anew by profile's own core from the events in ClickHouse, one customer at a time."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -33,11 +33,15 @@ def thresholds_now(store: Clickhouse) -> Thresholds | None:
 
 
 def histories(
-    store: Clickhouse, config: ProfileConfig, advance: Callable[[int], None]
+    store: Clickhouse, config: ProfileConfig, advance: Callable[[int], None], passed_over: Callable[[int], None]
 ) -> Iterator[tuple[str, tuple[Part, ...]]]:
-    """Customer id → parts of all their events, in order of ids; `advance` is told how many events were folded."""
+    """Customer id → parts of all their events, in order of ids.
+
+    `advance` is told how many events were read, `passed_over` how many of them are not in the parts.
+    """
     for customer_id, rows in groupby(store.stream_rows(_EVENTS), key=itemgetter(0)):
-        parts, count = parts_of((row[1:] for row in rows), config)
-        advance(count)
-        if parts:
-            yield customer_id, tuple(parts.values())
+        folded = parts_of((row[1:] for row in rows), config)
+        advance(folded.rows)
+        passed_over(folded.passed_over)
+        if folded.parts:
+            yield customer_id, tuple(folded.parts.values())

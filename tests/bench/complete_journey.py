@@ -99,7 +99,7 @@ def load() -> dict[str, Household]:
     events += [one for one in coupons if one.identifiers[0] in bought]
     rows = sorted((event_row(one, number) for number, one in enumerate(events)), key=lambda row: row[0])
     config = parse_config(CONFIG, SHIPPED | {"tags": SHIPPED["tags"] | SOFTER})
-    for customer in customers_as_of(iter(rows), dict, (DAY - date(1970, 1, 1)).days, config):
+    for customer in customers_as_of(iter(rows), dict, (DAY - date(1970, 1, 1)).days, config, lambda count: None):
         bought[customer.customer_id].profile = customer
     return bought
 

@@ -89,7 +89,7 @@ def by_us(rows, day, window):
             one.recency_days, one.frequency, one.monetary_minor,
             *((one.r, one.f, one.m) if one.frequency else (0, 0, 0)),
         )
-        for one in customers_as_of(until, dict, number, config)
+        for one in customers_as_of(until, dict, number, config, lambda count: None)
     }  # fmt: skip
 
 

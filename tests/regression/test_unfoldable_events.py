@@ -27,20 +27,21 @@ class Store:
 
 
 def test_what_profile_could_not_read_is_passed_over() -> None:
-    parts, count = parts_of(iter([row(1), row(2, traits="[1]"), row(3)]), CONFIG)
-    assert (parts["phone:1"].events, count) == (2, 3)
+    parts, count, passed_over = parts_of(iter([row(1), row(2, traits="[1]"), row(3)]), CONFIG)
+    assert (parts["phone:1"].events, count, passed_over) == (2, 3, 1)
 
 
 def test_a_row_that_was_inserted_twice_counts_once() -> None:
-    parts, count = parts_of(iter([row(1), row(2), row(1)]), CONFIG)
-    assert (parts["phone:1"].events, count) == (2, 3)
+    parts, count, passed_over = parts_of(iter([row(1), row(2), row(1)]), CONFIG)
+    assert (parts["phone:1"].events, count, passed_over) == (2, 3, 0)
 
 
 def test_somebody_of_whom_nothing_can_be_read_is_nobody() -> None:
     rows = [("anna", *row(1)), ("bert", *row(2, traits="[1]")), ("cleo", *row(3))]
     read: list[int] = []
-    found = histories(cast(Clickhouse, Store(*rows)), CONFIG, read.append)
+    passed_over: list[int] = []
+    found = histories(cast(Clickhouse, Store(*rows)), CONFIG, read.append, passed_over.append)
     assert [customer_id for customer_id, _ in found] == ["anna", "cleo"]
-    assert read == [1, 1, 1]
-    known = customers_as_of(iter(rows), dict, TODAY, CONFIG)
+    assert (read, passed_over) == ([1, 1, 1], [0, 1, 0])
+    known = customers_as_of(iter(rows), dict, TODAY, CONFIG, passed_over.append)
     assert [one.customer_id for one in known] == ["anna", "cleo"]
