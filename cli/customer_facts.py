@@ -73,18 +73,20 @@ thresholds_version, stage, tags_json, events, nodes, toUnixTimestamp64Milli(upda
 """
 
 
+def recency_on(today: int, recency_days: int, updated_ms: int, calendar: Calendar) -> int:
+    """A snapshot's recency was right on its own day; the days since then are added. -1: no purchase."""
+    return recency_days if recency_days < 0 else recency_days + max(0, today - calendar.day(updated_ms))
+
+
 def from_row(row: Row, today: int, calendar: Calendar) -> Customer:
-    """A row of COLUMNS. The snapshot's recency was right on its own day; the days since then are added."""
-    recency = row["recency_days"]
-    if recency >= 0:
-        recency += max(0, today - calendar.day(row["updated_ms"]))
+    """A row of COLUMNS."""
     return Customer(
         row["customer_id"],
         list(row["identifiers"]),
         json.loads(row["traits"]),
         row["first_seen_ms"],
         row["last_seen_ms"],
-        recency,
+        recency_on(today, row["recency_days"], row["updated_ms"], calendar),
         row["frequency"],
         row["monetary_minor"],
         row["currency"],

@@ -13,9 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cli.browse import answering, complaints, console, give_up
+from cli.customer_facts import recency_on
 from services.chassis.clickhouse import Clickhouse, connect
+from services.chassis.clock import now_ms
 from services.chassis.settings import load_settings
 from services.profile.adapters import load_config
+from services.profile.core.calendar import Calendar
+from services.profile.core.config import ProfileConfig
 from services.profile.core.tagging.catalogue import SEGMENT
 from services.profile.settings import ProfileSettings
 
@@ -24,7 +28,7 @@ _COUNTS = "SELECT segment, customers, toUnixTimestamp64Milli(last_entered) AS en
 # In the order of ids: two exports of the same members are the same file.
 _MEMBERS = """
 SELECT m.customer_id, toString(m.since), m.reason, c.identifiers, c.traits, c.stage, c.tags, c.segments,
-    c.recency_days, c.frequency, c.monetary_minor, c.currency, c.r, c.f, c.m
+    c.recency_days, c.frequency, c.monetary_minor, c.currency, c.r, c.f, c.m, toUnixTimestamp64Milli(c.updated_at)
 FROM segment_members AS m INNER JOIN customers AS c ON c.customer_id = m.customer_id
 WHERE m.segment = {segment:String} ORDER BY m.customer_id
 """
@@ -49,7 +53,8 @@ Name = Annotated[str, typer.Argument(help="the segment, as in tags.yaml")]
 def list_(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False) -> None:
     """Show every segment with its live count."""
     with answering():
-        store, defined = _open()
+        store, config = _open()
+        defined = _defined(config)
         counts = {row["segment"]: int(row["customers"]) for row in store.query_rows(_COUNTS)}
     rows = [(name, defined.get(name, "not defined any more"), counts.get(name, 0)) for name in {**defined, **counts}]
     if as_json:
@@ -76,7 +81,8 @@ def export(
     A file appears whole or not at all.
     """
     with answering():
-        store, defined = _open()
+        store, config = _open()
+        defined = _defined(config)
         counts = {row["segment"]: int(row["customers"]) for row in store.query_rows(_COUNTS)}
         if name not in defined and name not in counts:
             give_up(f"segment {name}: not in tags.yaml; it has {', '.join(sorted(defined)) or 'none'}")
@@ -85,7 +91,7 @@ def export(
             console=complaints, transient=True, disable=not complaints.is_terminal,
         )  # fmt: skip
         with progress:
-            rows = progress.track(_members(store, name), total=counts.get(name, 0), description=name)
+            rows = progress.track(_members(store, name, config.calendar), total=counts.get(name, 0), description=name)
             if to is None:
                 written = _write(rows, form, sys.stdout)
             else:
@@ -96,9 +102,11 @@ def export(
         complaints.print(f"{written:,} customers of {name}" + (f" in {to}" if to else ""), markup=False)
 
 
-def _members(store: Clickhouse, name: str) -> Iterator[dict[str, Any]]:
-    for row in store.stream_rows(_MEMBERS, {"segment": name}):
+def _members(store: Clickhouse, name: str, calendar: Calendar) -> Iterator[dict[str, Any]]:
+    today = calendar.day(now_ms())
+    for *row, updated_ms in store.stream_rows(_MEMBERS, {"segment": name}):
         member = dict(zip(_FIELDS, row, strict=True))
+        member["recency_days"] = recency_on(today, member["recency_days"], updated_ms, calendar)
         member["traits"] = json.loads(member["traits"])
         yield member | {key: list(member[key]) for key in ("identifiers", "tags", "segments")}
 
@@ -118,9 +126,12 @@ def _write(rows: Iterator[dict[str, Any]] | Any, form: Format, file: TextIO) -> 
     return count
 
 
-def _open() -> tuple[Clickhouse, dict[str, str]]:
-    """ClickHouse, and the segments that are defined: name → condition."""
+def _open() -> tuple[Clickhouse, ProfileConfig]:
     settings = load_settings(ProfileSettings)
-    catalogue = load_config(settings.config, settings.tags, settings.time_zone).catalogue
-    defined = {d.name.removeprefix(SEGMENT): d.source for d in catalogue.tags if d.name.startswith(SEGMENT)}
-    return connect(settings, TIMEOUT_S), defined
+    config = load_config(settings.config, settings.tags, settings.time_zone)
+    return connect(settings, TIMEOUT_S), config
+
+
+def _defined(config: ProfileConfig) -> dict[str, str]:
+    """The segments that are defined: name → condition."""
+    return {d.name.removeprefix(SEGMENT): d.source for d in config.catalogue.tags if d.name.startswith(SEGMENT)}

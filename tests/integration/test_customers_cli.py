@@ -105,6 +105,14 @@ def test_recency_grows_with_the_days_since_the_snapshot(server: Clickhouse) -> N
     assert [one["rfm"]["recency_days"] for one in lines("customers", "--json")] == [13, -1]
 
 
+def test_recency_in_an_export_grows_with_the_days_since_the_snapshot_too(server: Clickhouse) -> None:
+    held = {"tags": json.dumps([{"name": "segment:win_back", "since": NOON, "until": 0, "reason": "quiet"}]).encode()}
+    save_customer(server, "a", updated_at=now_ms() - 10 * DAY_MS, **held)
+    save_customer(server, "b", updated_at=now_ms() - 10 * DAY_MS, recency_days=-1, **held)
+    found = lines("segments", "export", "win_back", "--format", "jsonl")
+    assert [one["recency_days"] for one in found] == [13, -1]
+
+
 def test_as_of_a_day_counts_exactly_what_happened_by_its_end(server: Clickhouse) -> None:
     save_events(
         server,
