@@ -12,18 +12,23 @@ from services.chassis.avro import Codec
 from services.chassis.records import Record
 from services.chassis.redis.slots import Slot
 from services.chassis.testing.examples import Example, all_examples
+from services.chassis.testing.fake_ledger import FakeLedger
 from services.profile.core.configuration import parse_config
 from services.profile.core.state import Conclusion, Rfm
 from services.profile.core.summary import profile_json
+from services.profile.core.tagging.catalogue import SEGMENT as PROFILE_SEGMENT
 from services.profile.core.tagging.vocabulary import STAGES as PROFILE_STAGES
 from services.profile.core.view import view
+from services.profile.handler import ProfileHandler
 from services.rules.adapters import Wire, read_folder
 from services.rules.core.cel_source import PROFILE_FIELDS, RFM_FIELDS
-from services.rules.core.clauses import STAGES
+from services.rules.core.clauses import SEGMENT, STAGES
 from services.rules.core.evaluate import RuleIndex
 from services.rules.core.model import On
 from services.rules.core.syntax import parse_rules
 from services.rules.handler import RulesHandler
+from tests.regression.test_customer_log import event
+from tests.unit.profile.profile_builders import NOW_MS, config_with
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "deploy/config"
@@ -87,6 +92,38 @@ def test_every_example_goes_through(example: Example) -> None:
     for output in decision.outputs:
         trigger = Codec("trigger").decode(output.value)
         assert trigger["properties"] == (example.fields["properties"] or b"{}")
+
+
+SEGMENT_RULES = parse_rules(
+    {
+        "in": f"rule: in\nwhen: {{segment_entered: once}}\n{THEN}".encode(),
+        "out": f"rule: out\nwhen: {{segment_left: once}}\n{THEN}".encode(),
+        "tag": f"rule: tag\nwhen: [{{tag_added: once}}, {{tag_removed: once}}]\n{THEN}".encode(),
+    }
+)
+
+
+def test_entering_and_leaving_a_segment_fire_their_own_rules() -> None:
+    config = config_with(segments={"once": {"if": "interactions() == 1"}})
+    index, ledger, fired = RuleIndex(SEGMENT_RULES, ZoneInfo("Asia/Shanghai")), FakeLedger(), []
+    rules = RulesHandler(Slot("rules", 0), Nothing(), {}, lambda: index, Wire("", 4))
+    for number in (1, 2):
+        handler = ProfileHandler(Slot("profile", 0), ledger, {}, config, 1, lambda: None, 0)
+        changes = handler.decide([event("anna", number, f"1.0.{number}")], [], NOW_MS)
+        ledger.connection.server.strings |= changes.sets
+        records = [
+            Record(one.topic, 0, number, one.key, one.value, dict(one.headers), NOW_MS)
+            for one in changes.outputs
+            if one.topic == "profile.changes"
+        ]
+        triggers = rules.decide(records, [], NOW_MS)
+        assert triggers is not None
+        fired.append([Codec("trigger").decode(output.value)["rule"] for output in triggers.outputs])
+    assert fired == [["in"], ["out"]]
+
+
+def test_profile_and_rules_write_a_segment_alike() -> None:
+    assert (SEGMENT, PROFILE_SEGMENT) == ("segment:", "segment:")
 
 
 def test_the_rule_in_the_readme_is_a_good_rule() -> None:
