@@ -15,7 +15,7 @@ from cli.correction.steps import APPLIED, APPROVED, REFUSED, REQUESTED, Correcti
 from cli.corrections import os_user
 from cli.identifiers import DEFAULT_REGION
 from cli.resolve import open_look_up
-from cli.suggest.decide import Sides, UndecidableError
+from cli.sides import Sides, UndecidableError
 from services.chassis.clickhouse import Clickhouse, connect
 from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy

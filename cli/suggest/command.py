@@ -13,7 +13,8 @@ import typer
 from cli.browse import answering, complaints, console, give_up
 from cli.corrections import correct, os_user
 from cli.resolve import open_look_up
-from cli.suggest.decide import Sides, UndecidableError, answer, from_list
+from cli.sides import Sides, UndecidableError
+from cli.suggest.decide import answer, from_list
 from cli.suggest.explain import Reason
 from cli.suggest.pairs import MissingLibrariesError, libraries, suggestion, suggestions
 from cli.suggest.population import COUNT, MANY_CUSTOMERS, Population, load_population, need

@@ -57,8 +57,8 @@ class Erase(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """A change of the graph, the g-th ever: linked, merged, split, erased, conflict, blocked,
-    refused, moved, expired, quarantined, released."""
+    """A change of the graph, the g-th ever: linked, merged, split, unlinked, erased, conflict, blocked, refused,
+    declined, moved, expired, quarantined, released."""
 
     rel: int
     what: str

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import typer
 
+from cli.sides import Side, Sides, UndecidableError
 from cli.suggest.command import tell
-from cli.suggest.decide import Side, Sides, UndecidableError, answer, from_list
+from cli.suggest.decide import answer, from_list
 from cli.suggest.explain import Reason
 from services.chassis.ids import node_of
 from services.identity.core.policy import Kind, Policy
@@ -27,14 +28,18 @@ ANNA, PETER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-2
 
 
 class Store:
-    """ClickHouse: nodes by customer, and what the events of any node named in plain text."""
+    """ClickHouse: nodes by customer, what the events of any node named in plain text, nodes that came later."""
 
-    def __init__(self, nodes: dict[str, list[str]], plain: list[str]) -> None:
-        self._nodes, self._plain = nodes, plain
+    def __init__(self, nodes: dict[str, list[str]], plain: list[str], renewed: dict[str, str] | None = None) -> None:
+        self._nodes, self._plain, self._renewed = nodes, plain, renewed or {}
 
     def query_rows(self, sql: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         if "events_raw" in sql:
-            return [{"identifier": one} for one in self._plain]
+            return [{"one": one} for one in self._plain] if params["nodes"] else []
+        if "identity_changes_raw" in sql:
+            return [{"node": node, "identifier": first} for node, first in self._renewed.items()]
+        if "identifier_map" in sql:
+            return []
         return [{"nodes": self._nodes[params["id"]]}] if params["id"] in self._nodes else []
 
 
@@ -47,6 +52,16 @@ def test_a_customer_is_named_by_the_strongest_identifier_that_is_theirs_now() ->
     plain = ["anonymous_id:a1", "phone:+8613800010001", "user_id:of-somebody-else"]
     known = dict.fromkeys(plain, ANNA)
     assert sides(plain, plain[:2], known).find(ANNA) == Side(ANNA, "phone:+8613800010001")
+
+
+def test_a_number_that_was_taken_over_names_who_has_it_and_not_the_former_owner() -> None:
+    number, later = "phone:+8613800010001", "phone:later"
+    first = node_of(number, KEY)
+    store = Store({ANNA: [first], PETER: [later]}, [number], {later: first})
+    found = Sides(store, lambda identifiers: [PETER] * len(identifiers), POLICY, KEY)  # type: ignore[arg-type]
+    assert found.find(PETER) == Side(PETER, number)
+    with pytest.raises(UndecidableError, match="no event names customer"):
+        found.find(ANNA)
 
 
 def test_an_identifier_that_joins_nobody_names_a_customer_only_when_there_is_no_other() -> None:
