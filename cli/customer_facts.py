@@ -6,15 +6,24 @@ From current snapshots here; as of a past day in customers_as_of.py.
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.chassis.clickhouse import Row
 from services.profile.core.calendar import Calendar
 
 
+class Held(NamedTuple):
+    """A tag that a customer holds. until: when it ends if nothing happens; 0: no day within sight ends it."""
+
+    name: str
+    since: int
+    until: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Times in ms since 1970-01-01 UTC, 0 = never; money in minor units. tags: (name, since, reason) by name."""
+    """Times in ms since 1970-01-01 UTC, 0 = never; money in minor units. tags by name."""
 
     customer_id: str
     identifiers: list[str]
@@ -30,7 +39,7 @@ class Customer:
     m: int
     thresholds_version: int
     stage: str
-    tags: list[tuple[str, int, str]]
+    tags: list[Held]
     events: int
 
 
@@ -52,7 +61,10 @@ def as_json(customer: Customer) -> dict[str, Any]:
             "thresholds_version": customer.thresholds_version,
         },
         "stage": customer.stage,
-        "tags": [{"name": name, "since": iso(since), "reason": reason} for name, since, reason in customer.tags],
+        "tags": [
+            {"name": tag.name, "since": iso(tag.since), "until": iso(tag.until), "reason": tag.reason}
+            for tag in customer.tags
+        ],
         "events": customer.events,
     }
 
@@ -95,6 +107,6 @@ def from_row(row: Row, today: int, calendar: Calendar) -> Customer:
         row["m"],
         row["thresholds_version"],
         row["stage"],
-        [(tag["name"], tag["since"], tag["reason"]) for tag in json.loads(row["tags_json"])],
+        [Held(tag["name"], tag["since"], tag["until"], tag["reason"]) for tag in json.loads(row["tags_json"])],
         row["events"],
     )

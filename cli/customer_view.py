@@ -47,7 +47,7 @@ def table(customers: Sequence[Customer], title: str, more: int) -> RenderableTyp
         rows.add_row(
             one.customer_id, "\n".join(one.identifiers[:3]), _stage(one), *(_score(n) for n in (one.r, one.f, one.m)),
             str(one.frequency), money(one.monetary_minor, one.currency), str(one.events), short(one.last_seen),
-            ", ".join(name for name, _, _ in one.tags),
+            ", ".join(tag.name for tag in one.tags),
         )  # fmt: skip
     if not customers:
         return Text(f"{title}: none yet")
@@ -67,10 +67,10 @@ def card(customer: Customer, moments: Sequence[Moment]) -> RenderableType:
     parts: list[RenderableType] = [facts]
     if customer.tags:
         tags = Table(title="tags", title_justify="left")
-        for name in ("tag", "since", "reason"):
-            tags.add_column(name, overflow="fold")
-        for tag, since, reason in customer.tags:
-            tags.add_row(tag, short(since), reason)
+        for name in ("tag", "since", "until", "reason"):
+            tags.add_column(name, overflow="fold", no_wrap=name in ("since", "until"))
+        for tag in customer.tags:
+            tags.add_row(tag.name, short(tag.since), short(tag.until), tag.reason)
         parts += ["", tags]
     if moments:
         last = Table(title="last events", title_justify="left")

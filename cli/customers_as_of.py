@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from cli.customer_facts import Customer
+from cli.customer_facts import Customer, Held
 from cli.folding import parts_of
 from services.profile.core.config import ProfileConfig
 from services.profile.core.population import compute_thresholds
@@ -18,6 +18,7 @@ from services.profile.core.state import Thresholds, View
 from services.profile.core.summary import traits_of
 from services.profile.core.tagging.facts import Facts
 from services.profile.core.tags import conclude
+from services.profile.core.timers import untils_ms
 from services.profile.core.view import view
 
 EVENTS = """
@@ -69,6 +70,7 @@ def _customer(
     # What an event began is dated to the last one of the day: when exactly is in tag_changes, for who lived through it.
     facts = Facts(seen, rfm, thresholds, config)
     conclusion, _ = conclude(facts, (), seen.activity_place, seen.last_ms, config)
+    untils = untils_ms(facts, conclusion, config)
     return Customer(
         customer_id,
         identifiers,
@@ -84,6 +86,6 @@ def _customer(
         rfm.m,
         rfm.thresholds_version,
         conclusion.stage,
-        [(name, tag.since_ms, tag.reason) for name, tag in sorted(conclusion.tags.items())],
+        [Held(name, tag.since_ms, untils[name], tag.reason) for name, tag in sorted(conclusion.tags.items())],
         seen.events,
     )

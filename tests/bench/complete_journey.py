@@ -66,7 +66,7 @@ class Household:
 
     def tags(self) -> set[str]:
         """Names of the tags it holds."""
-        return {name for name, _, _ in self.profile.tags} if self.profile is not None else set()
+        return {tag.name for tag in self.profile.tags} if self.profile is not None else set()
 
     def has_coupon(self) -> bool:
         """Whether some basket has one."""

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import customers as commands
+from cli.customer_facts import iso
 from cli.main import app
 from services.chassis.clickhouse import Clickhouse
 from services.chassis.clock import now_ms
@@ -75,7 +76,8 @@ def save_customer(server: Clickhouse, customer: str, **changes: object) -> None:
     value: dict[str, object] = {
         "customer_id": customer, "rev": 1, "n": 1, "deleted": False, "first_seen": at("2025-01-01"),
         "last_seen": at("2025-03-01"), "stage": "repeat", "stage_since": at("2025-02-01"),
-        "tags": b'[{"name":"vip","since":1735700400000,"reason":"rich"}]', "traits": b'{"city":"Xian"}',
+        "tags": b'[{"name":"vip","since":1735700400000,"until":1735786800000,"reason":"rich"}]',
+        "traits": b'{"city":"Xian"}',
         "identifiers": ["phone:+86138****0000"], "nodes": ["n:1"], "recency_days": 3, "frequency": 2,
         "monetary_minor": 12900, "currency": "CNY", "r": 4, "f": 5, "m": 3, "thresholds_version": 7, "events": 9,
         "updated_at": now_ms(),
@@ -94,9 +96,23 @@ def test_customers_now_have_exactly_the_fields_of_the_interface(server: Clickhou
     assert list(first) == FIELDS
     assert list(first["rfm"]) == RFM
     assert first["first_seen"] == "2025-01-01T04:00:00.000Z"
-    assert first["tags"] == [{"name": "vip", "since": "2025-01-01T03:00:00.000Z", "reason": "rich"}]
+    moments = {"since": "2025-01-01T03:00:00.000Z", "until": "2025-01-02T03:00:00.000Z"}
+    assert first["tags"] == [{"name": "vip", **moments, "reason": "rich"}]
     assert first["traits"] == {"city": "Xian"}
     assert first["rfm"]["thresholds_version"] == 7
+
+
+def test_a_tag_that_time_does_not_end_has_no_until(server: Clickhouse) -> None:
+    save_customer(server, "a", tags=b'[{"name":"vip","since":1735700400000,"until":0,"reason":"rich"}]')
+    (one,) = lines("customers", "--json")
+    assert one["tags"][0]["until"] is None
+
+
+def test_as_of_a_day_a_tag_says_until_when_it_would_hold(server: Clickhouse) -> None:
+    save_events(server, ("a", "n:1", at("2011-12-01"), "Order Completed", 100))
+    (one,) = lines("customers", "--as-of", "2011-12-09", "--json")
+    (tag,) = [tag for tag in one["tags"] if tag["name"] == "new_customer"]
+    assert tag["until"] == iso(at("2012-01-01", 0))
 
 
 def test_recency_grows_with_the_days_since_the_snapshot(server: Clickhouse) -> None:
