@@ -6,17 +6,24 @@ from uuid import UUID
 
 import typer
 
-from cli.browse import answering, console, give_up, iso
+from cli.browse import answering, complaints, console, give_up, iso
 from cli.corrections import correct, os_user
-from cli.history.command import history
+from cli.history.command import TIMEOUT_S, history
+from cli.history.gather import names_of
+from cli.history.show import name
 from cli.identifiers import UnusableIdentifierError, standard_identifier
+from cli.moot import moot
 from cli.reresolve.command import replay
 from cli.resolve import LookUp, open_look_up
 from cli.suggest.command import app as suggest
+from services.chassis.clickhouse import connect
+from services.chassis.errors import Fatal, Retriable
+from services.chassis.ids import node_of
 from services.chassis.redis.client import sync_client
 from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy
 from services.identity.core.links import CUSTOMER
+from services.identity.core.policy import Policy
 from services.identity.policies import versions
 from services.identity.settings import IdentitySettings
 
@@ -127,6 +134,8 @@ def _request(kind: str, identifiers: Sequence[str], question: str, properties: d
             typer.confirm(question, abort=True)
         changes = correct(settings, kind, standard, properties)
     _tell(changes, kind)
+    if kind == "unlink" and changes:
+        _tell_moot(settings, policy, changes, "" if "pair" in properties else standard[0])
 
 
 def _check(look_up: LookUp, identifiers: Sequence[str], expected: str) -> None:
@@ -149,6 +158,25 @@ def _tell(changes: Sequence[dict[str, Any]], kind: str) -> None:
         console.print("nothing changed: the identifier holds nothing together")
     if kind == "link" and any(change["kind"] in ("conflict", "blocked") for change in changes):
         give_up("not linked: a guard of the identity policy says no (its reason is above)")
+
+
+def _tell_moot(settings: IdentitySettings, policy: Policy, changes: Sequence[dict[str, Any]], wrong: str) -> None:
+    """Who would be one customer without the links that were taken back: nobody asks the graph again but a person."""
+    try:
+        key, store = settings.identifier_key_bytes(), connect(settings, TIMEOUT_S)
+        node = node_of(wrong, key) if wrong else ""
+        rows = list(moot(store, sync_client(settings.redis_url), policy, changes, node))
+        names = names_of(store, [node for row in rows for node in row["nodes"]], key)
+    except (Retriable, Fatal) as error:
+        complaints.print(f"which refused links this made moot cannot be said; the unlink stands: {error}", markup=False)
+        return
+    for row in rows:
+        both = " and ".join(name(node, names) for node in row["nodes"])
+        console.print(
+            f"was refused before, would not be now: {both} (event {row['event_id']} of {row['source']});"
+            " `touchstream identity link` joins them",
+            markup=False,
+        )
 
 
 def _told(change: dict[str, Any]) -> str:

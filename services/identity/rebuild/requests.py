@@ -123,10 +123,22 @@ def links_of(raw: bytes) -> list[tuple[bytes, bytes]]:
 
     What marks a former node is none: it would count for the node twice.
     """
+    ids, places = _parts(raw)
+    return [(ids[a], ids[b]) for a, b in places if a != b]
+
+
+def current_nodes(raw: bytes) -> list[bytes]:
+    """The nodes of a customer's bytes, without former ones."""
+    ids, places = _parts(raw)
+    former = {a for a, b in places if a == b}
+    return [node for place, node in enumerate(ids) if place not in former]
+
+
+def _parts(raw: bytes) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """A customer's nodes, and its links by their places; a place linked with itself is a former node's."""
     count = struct.unpack_from(">H", raw, 12)[0] if raw else 0
     ids = [raw[14 + i * ID : 14 + (i + 1) * ID] for i in range(count)]
-    places = (struct.unpack_from(">HH", raw, at) for at in range(14 + count * ID, len(raw), EDGE))
-    return [(ids[a], ids[b]) for a, b in places if a != b]
+    return ids, [struct.unpack_from(">HH", raw, at) for at in range(14 + count * ID, len(raw), EDGE)]
 
 
 def id_of(node: str, codes: Mapping[str, int]) -> bytes:
