@@ -12,7 +12,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sum over the last `days` business days, today included; days 0: over all time. name: of vocabulary.Sum.
+    """A sum over the last `days` business days, today included; days 0: over all time. name: of a counter, or of vocabulary.BUILT_IN.
 
     is_count: no event adds more than 1 to it.
     """
@@ -32,7 +32,7 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """r, f, m or composite; 0 while unknown."""
+    """r, f, m or composite; NaN while unknown, so that no comparison with it holds."""
 
     name: str
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 ORDERS, SPEND, INTERACTIONS = "orders", "spend", "interactions"
 BUILT_IN = {
     ORDERS: "purchases (distinct orders that were not cancelled)",
-    SPEND: "net spend in minor units",
+    SPEND: "net spend in major units of the main currency",
     INTERACTIONS: "interactions of any kind",
 }
 MOMENTS = {
