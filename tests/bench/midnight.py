@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -51,15 +52,19 @@ from tests.unit.profile.profile_builders import CONFIG, CUTS
 TOPIC = "touchpoints.resolved"
 AHEAD_MS, QUIET_DAYS, JUMP_DAYS, BATCH = 500, 90, 40, 2_000
 NAMES = ("Product Viewed", "Page Viewed", "Product Added", "Logged In", "Order Completed")
-# A midnight that lies ahead; the bench's clock comes to it, whatever the machine's says.
-MIDNIGHT_MS = CONFIG.calendar.start_ms(CONFIG.calendar.day(now_ms()) + 1)
 History = list[tuple[str, int]]
 METRICS = LoopMetrics(SERVICE, Health())
 
 
+@cache
+def midnight_ms() -> int:
+    """A midnight that lies ahead; the bench's clock comes to it, whatever the machine's says."""
+    return CONFIG.calendar.start_ms(CONFIG.calendar.day(now_ms()) + 1)
+
+
 def quiet(chance: random.Random) -> History:
     """Ten events, the last of them so many days before midnight that at_risk begins there."""
-    last_ms = MIDNIGHT_MS - (QUIET_DAYS + 1) * DAY_MS
+    last_ms = midnight_ms() - (QUIET_DAYS + 1) * DAY_MS
     days = sorted(chance.uniform(0, 270) for _ in range(9))
     return [(chance.choice(NAMES), last_ms - int(day * DAY_MS)) for day in reversed(days)] + [("Logged In", last_ms)]
 
@@ -67,7 +72,7 @@ def quiet(chance: random.Random) -> History:
 def spread(chance: random.Random) -> History:
     """Ten events of the last year."""
     days = sorted((chance.uniform(0, 365) ** 2 / 365 for _ in range(10)), reverse=True)
-    return [(chance.choice(NAMES), MIDNIGHT_MS - DAY_MS - int(day * DAY_MS)) for day in days]
+    return [(chance.choice(NAMES), midnight_ms() - DAY_MS - int(day * DAY_MS)) for day in days]
 
 
 class Clock:
@@ -164,7 +169,7 @@ class Bench:
                 waiting[record.partition].append(record)
             full = [p for p, some in enumerate(waiting) if len(some) >= BATCH or number == customers - 1]
             for p in full:
-                decision = handlers[p].decide(waiting[p], [], MIDNIGHT_MS - DAY_MS // 2)
+                decision = handlers[p].decide(waiting[p], [], midnight_ms() - DAY_MS // 2)
                 waiting[p] = []
                 if decision is not None:
                     decision.outputs = []
@@ -207,9 +212,9 @@ class Bench:
                 told.begin()
                 loop.round()
             if not is_away:
-                clock.set(MIDNIGHT_MS - AHEAD_MS)
+                clock.set(midnight_ms() - AHEAD_MS)
                 told.begin(AHEAD_MS / 1000)
-                while clock() < MIDNIGHT_MS:
+                while clock() < midnight_ms():
                     told.round(loop)
             while self.due(clock()):
                 told.round(loop)
@@ -241,18 +246,16 @@ def main() -> None:
     print(HEAD)
     with deployment(partitions, quiet) as bench:
         bench.fill(customers)
-        due = bench.due(MIDNIGHT_MS)
-        assert due == customers == bench.due(MIDNIGHT_MS) - bench.due(MIDNIGHT_MS - 1), due
-        told = bench.run(Clock(MIDNIGHT_MS - DAY_MS // 2), is_away=False)
+        due = bench.due(midnight_ms())
+        assert due == customers == bench.due(midnight_ms()) - bench.due(midnight_ms() - 1), due
+        told = bench.run(Clock(midnight_ms() - DAY_MS // 2), is_away=False)
         assert len(told.late_s) == customers
         print(told.row("midnight", due), flush=True)
     with deployment(partitions, spread) as bench:
         bench.fill(customers)
-        clock = Clock(MIDNIGHT_MS + JUMP_DAYS * DAY_MS)
+        clock = Clock(midnight_ms() + JUMP_DAYS * DAY_MS)
         due = bench.due(clock())
-        print(
-            f"{bench.due(MIDNIGHT_MS):,} of {customers:,} are due at an ordinary midnight, {due:,} in {JUMP_DAYS} days"
-        )
+        print(f"{bench.due(midnight_ms()):,} of {customers:,} due at an ordinary midnight, {due:,} in {JUMP_DAYS} days")
         told = bench.run(clock, is_away=True)
         print(told.row("jump", due))
         print(f"everybody has been looked at {told.swept_s:.1f} s after the jump")

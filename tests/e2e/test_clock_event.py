@@ -6,7 +6,8 @@ What is expected is counted out by hand from the conditions in deploy/config/tag
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,6 @@ from tests.e2e.conftest import RunningStack
 
 pytestmark = pytest.mark.timeout(900)
 ZONE = ZoneInfo("Asia/Shanghai")
-TODAY = datetime.now(ZONE).date()
 OURS = "event_id LIKE 'lived-%'"
 QUIET_MS = 60_000  # TOUCHSTREAM_PROFILE_IMPORT_QUIET_S
 ORDER, VISIT = "Order Completed", "Product Viewed"
@@ -57,11 +57,17 @@ TAG_CHANGES = {
 }  # fmt: skip
 
 
+@cache
+def today() -> date:
+    """The day on which the first test began: histories count back from it, whatever the clock says at the end."""
+    return datetime.now(ZONE).date()
+
+
 def messages() -> Iterator[dict[str, object]]:
     """The file, in the order of its times."""
     told = sorted(((days, name, event) for name, life in LIVES.items() for days, event in life), reverse=True)
     for number, (days, name, event) in enumerate(told):
-        at = datetime.combine(TODAY - timedelta(days=days), time(12), ZONE)
+        at = datetime.combine(today() - timedelta(days=days), time(12), ZONE)
         order = {"order_id": f"lived-{number}", "total": 90 + number, "currency": "CNY"} if event == ORDER else {}
         yield {
             "type": "track", "event": event, "userId": f"lived-{name}", "messageId": f"lived-{number}",
@@ -101,7 +107,7 @@ class Lived:
         ):
             assert isinstance(at, int)
             day = datetime.fromtimestamp(at / 1000, ZONE).date()
-            found.setdefault(names[str(customer)], []).append(((TODAY - day).days, *values))
+            found.setdefault(names[str(customer)], []).append(((today() - day).days, *values))
         return found
 
     def stages(self) -> dict[str, list[tuple[object, ...]]]:
@@ -145,9 +151,9 @@ def test_the_day_that_time_brought_about_is_the_days_begin_and_names_the_event_b
         "SELECT toUnixTimestamp64Milli(occurred_at), kind, reason FROM tag_changes"
         f" WHERE customer_id = '{lived.ids['anna']}' AND tag = 'at_risk' AND change = 'added'"
     )
-    begin = datetime.combine(TODAY - timedelta(days=309), time(), ZONE)
+    begin = datetime.combine(today() - timedelta(days=309), time(), ZONE)
     assert (at_ms, kind) == (int(begin.timestamp() * 1000), "tick")
-    last = TODAY - timedelta(days=400)
+    last = today() - timedelta(days=400)
     assert reason == f"no interaction or purchase since {last} (91 days)"
 
 
