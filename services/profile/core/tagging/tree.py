@@ -12,9 +12,9 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sum over the last `days` business days, today included; days 0: over all time. name: of a counter, or of vocabulary.BUILT_IN.
+    """A sum over the last `days` business days, today included; days 0: over all time.
 
-    is_count: no event adds more than 1 to it.
+    name: of a counter, or of vocabulary.BUILT_IN. is_count: no event adds more than 1 to it.
     """
 
     name: str
