@@ -317,20 +317,48 @@ local function refused_link(e, why, kind, a, b, x, nodes)
   end
 end
 
+-- The links of C. What a batch adds lies in a list until somebody wants them all: joined one by one, a customer of many
+-- links would be copied whole for every event.
+local function edges_of(C)
+  if C.added then
+    C.edges, C.added = C.edges .. table.concat(C.added), nil
+  end
+  return C.edges
+end
+
 local function append_edge(C, pair, rel)
-  C.edges = C.edges .. pair .. pack_struct('>I2I6', partition, tonumber(ARGV[3]) + rel)
+  local added = C.added or {}
+  if C.linked and C.indexed == #C.edges + #added * EDGE then C.linked[pair], C.indexed = true, C.indexed + EDGE end
+  added[#added + 1] = pair .. pack_struct('>I2I6', partition, tonumber(ARGV[3]) + rel)
+  C.added = added
+end
+
+-- Whether C has a link between these places. The first questions of a batch look through the links; who is asked more
+-- often gets an index, or each event would cost as much as its customer has links.
+local function is_linked(C, pair)
+  C.asked = (C.asked or 0) + 1
+  if C.asked > 2 then
+    if not C.linked then C.linked, C.indexed = {}, 0 end
+    if C.indexed < #C.edges + #(C.added or '') * EDGE then
+      local edges = edges_of(C)
+      for i = C.indexed + 1, #edges, EDGE do C.linked[sub(edges, i, i + 3)] = true end
+      C.indexed = #edges
+    end
+    return C.linked[pair]
+  end
+  local edges, from = edges_of(C), 1
+  while true do
+    local found = string.find(edges, pair, from, true)
+    if not found then return false end
+    if (found - 1) % EDGE == 0 then return true end
+    from = found + 1
+  end
 end
 
 local function add_edge(C, x, y, rel)
   local a, b = index_of(C.ids, x), index_of(C.ids, y)
-  local pair, from = pack_struct('>I2I2', math.min(a, b), max(a, b)), 1
-  while true do
-    local found = string.find(C.edges, pair, from, true)
-    if not found then break end
-    if (found - 1) % EDGE == 0 then return end
-    from = found + 1
-  end
-  append_edge(C, pair, rel)
+  local pair = pack_struct('>I2I2', math.min(a, b), max(a, b))
+  if not is_linked(C, pair) then append_edge(C, pair, rel) end
 end
 
 local function nodes_of(list)
@@ -357,8 +385,8 @@ local function merge(a, b, x, y, e, k)
   L.n, S.n = L.n + 1, S.n + 1
   emit(e.rel, 'G', l, L.n, k, s)
   emit(e.rel, 'T', s, S.n, k, l)
-  local shift, edges, count = #S.ids / ID, {S.edges}, 1
-  local list, links = L.ids, L.edges
+  local shift, edges, count = #S.ids / ID, {edges_of(S)}, 1
+  local list, links = L.ids, edges_of(L)
   for i = 1, #links, EDGE do
     local p, q, rest = unpack_struct('>I2I2', links, i)
     edges[count + 1], edges[count + 2] = pack_struct('>I2I2', p + shift, q + shift), sub(links, rest, i + EDGE - 1)
@@ -392,7 +420,7 @@ local function renew(e, i)
   node_of[base], base_of[new], any_renewed, ids_once[new] = new, base, true, true
   ident_new[base] = ident[base]
   local place = index_of(C.ids, node)
-  C.edges = C.edges .. pack_struct('>I2I2I2I6', place, place, partition, tonumber(ARGV[3]) + e.rel)
+  C.edges = edges_of(C) .. pack_struct('>I2I2I2I6', place, place, partition, tonumber(ARGV[3]) + e.rel)
   C.kinds = false
   if C.state % 4 < 2 then C.state = C.state + 2 end
   e.ids[i] = new
@@ -531,14 +559,15 @@ local function components(C, p, q)
     end
     return i
   end
-  for i = 1, #C.edges, EDGE do
-    local a, b = unpack_struct('>I2I2', C.edges, i)
+  local links = edges_of(C)
+  for i = 1, #links, EDGE do
+    local a, b = unpack_struct('>I2I2', links, i)
     local is_cut
     if q then is_cut = a == p and b == q else is_cut = a == p or b == p end
     if is_cut then
       cut = cut + 1
     else
-      kept[#kept + 1] = {a, b, sub(C.edges, i + 4, i + EDGE - 1)}
+      kept[#kept + 1] = {a, b, sub(links, i + 4, i + EDGE - 1)}
       local ra, rb = root(a), root(b)
       parent[max(ra, rb)] = math.min(ra, rb)
     end
@@ -597,6 +626,7 @@ local function split(e, c, list, stay)
     end
   end
   C.ids, C.edges = restrict(C, stay)
+  C.linked = nil
   C.kinds, C.roll = false, nil
   if k == 0 then return end
   C.n = C.n + 1
@@ -746,7 +776,7 @@ for id, c in pairs(ident_new) do
   place = place + 2
 end
 for id, C in pairs(cust) do
-  set(tag .. ':c:' .. id, pack_struct('>I4BI7I2', C.n, C.state, C.age, #C.ids / ID) .. C.ids .. C.edges)
+  set(tag .. ':c:' .. id, pack_struct('>I4BI7I2', C.n, C.state, C.age, #C.ids / ID) .. C.ids .. edges_of(C))
 end
 for id, birth in pairs(births) do set(tag .. ':b:' .. id, birth) end
 for id in pairs(gone) do dels[#dels + 1] = tag .. ':c:' .. id end

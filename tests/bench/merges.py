@@ -6,6 +6,7 @@ the script's; bytes and operations do not depend on the machine, and tests/prope
 them.
 """
 
+import random
 import sys
 import tempfile
 import time
@@ -129,6 +130,22 @@ def told(name: str, cost: Cost) -> str:
     return f"{name:<34}" + "".join(f"{figure:>12}" for figure in figures)
 
 
+def links_of(client: Any, devices: int, visitors: int) -> list[tuple[int, float]]:
+    """(links, µs of script an event) while one customer's devices meet its visitors, each pair once, 500 a script."""
+    lab = GraphLab(client, roomy(2 * (devices + visitors)))
+    met = [(f"device_id:d{i}", f"anonymous_id:a{j}") for i in range(devices) for j in range(visitors)]
+    random.Random(1).shuffle(met)
+    found = []
+    for first in range(0, len(met), 500):
+        chunk = met[first : first + 500]
+        for number, pair in enumerate(chunk, first):
+            lab.append(Touch("event", pair, f"m{number}", (0, number), 1))
+        client.config_resetstat()
+        lab.step(0)
+        found.append((first + len(chunk), client.info("commandstats")["cmdstat_evalsha"]["usec"] / len(chunk)))
+    return found
+
+
 HEAD = ("merges", "script ms", "longest ms", "outbox B", "changes B", "graph B", "profile ms", "longest ms", "writes B",
         "outputs B", "state B")  # fmt: skip
 
@@ -150,6 +167,10 @@ def main() -> None:
             (f"pairs of {count}, both ways", pairs(count), 50, PARTITIONS),
         ):
             print(told(name, Line(client, roomy(2 * count)).run(asked, batch, sources)), flush=True)
+        client.flushall()
+        dense = links_of(client, 50, 200)
+    shown = ", ".join(f"{links:,}: {spent_us:.0f}" for links, spent_us in dense if links in (1_000, 4_000, 10_000))
+    print(f"one customer of 250 identifiers, script µs an event by its links: {shown}")
 
 
 if __name__ == "__main__":
