@@ -19,7 +19,7 @@ from cli.suggest.command import app as suggest
 from services.chassis.clickhouse import connect
 from services.chassis.errors import Fatal, Retriable
 from services.chassis.ids import node_of
-from services.chassis.redis.client import sync_client
+from services.chassis.redis.client import RedisError, sync_client
 from services.chassis.settings import load_settings
 from services.identity.adapters import load_policy
 from services.identity.core.links import CUSTOMER
@@ -88,7 +88,7 @@ def policies() -> None:
         for one in found:
             console.print(f"{one.number}  {iso(one.since_ms)}  {one.version}", markup=False)
         if not found:
-            console.print("no policy yet: identity has not claimed a partition")
+            console.print("no policy yet: identity has decided nothing")
 
 
 @app.command()
@@ -167,7 +167,7 @@ def _tell_moot(settings: IdentitySettings, policy: Policy, changes: Sequence[dic
         node = node_of(wrong, key) if wrong else ""
         rows = list(moot(store, sync_client(settings.redis_url), policy, changes, node))
         names = names_of(store, [node for row in rows for node in row["nodes"]], key)
-    except (Retriable, Fatal) as error:
+    except (Retriable, Fatal, RedisError) as error:
         complaints.print(f"which refused links this made moot cannot be said; the unlink stands: {error}", markup=False)
         return
     for row in rows:

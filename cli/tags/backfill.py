@@ -67,7 +67,7 @@ class Backfill:
         catalogue = self._config.catalogue
         found = []
         for customer_id, raw in zip(customers, self._read([self._key(name) for name in customers]), strict=True):
-            state = self._packer.decode(raw) if raw is not None else CustomerState()
+            state = self._packer.read(raw, customer_id) if raw is not None else CustomerState()
             waits = not state.is_complete()
             if state.conclusion is None and not waits:
                 continue

@@ -152,7 +152,7 @@ class CustomersHop:
         pipe = self._client.pipeline(transaction=False)
         for one in ids:
             pipe.get(Slot("profile", partition_of(one.encode(), self._partitions)).key("c", one))
-        return [self._packer.decode(raw) if raw else None for raw in pipe.execute()]
+        return [self._packer.read(raw, one) if raw else None for one, raw in zip(ids, pipe.execute(), strict=True)]
 
     def numbers(self, ids: Sequence[str]) -> dict[str, tuple[int, frozenset[int]]]:
         """What profile has worked of these customers, and which numbers it holds back."""

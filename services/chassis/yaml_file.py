@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+_MERGE = "tag:yaml.org,2002:merge"  # `<<` may stand more than once
+
 
 class RepeatedKeyError(yaml.YAMLError):
     """Keys stand twice; the text names each with both lines."""
@@ -30,13 +32,14 @@ def repeated_keys(root: yaml.Node | None) -> Iterator[str]:
             return
         seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
-            lines: dict[str, int] = {}
+            lines: dict[tuple[str, str], int] = {}
             for name, value in node.value:
                 # A key that is no scalar cannot be looked up by anybody: reading the file refuses it.
                 own, line = f"{key}.{name.value}".removeprefix("."), name.start_mark.line + 1
-                if own in lines:
-                    yield f"{own}: expected once, stands on line {lines[own]} and on line {line}"
-                lines[own] = line
+                said = name.tag, own
+                if said in lines and name.tag != _MERGE:
+                    yield f"{own}: expected once, stands on line {lines[said]} and on line {line}"
+                lines[said] = line
                 yield from walk(value, own)
         if isinstance(node, yaml.SequenceNode):
             for number, item in enumerate(node.value):

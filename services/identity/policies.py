@@ -24,19 +24,20 @@ class Version(NamedTuple):
 
 
 class Adoption:
-    """Of one process: its rules are put down once, when the first partition is claimed; the first batch tells them.
+    """Of one process: its rules are put down whenever a partition is claimed; the first batch tells them.
 
     Not earlier: before a claim nobody knows whether this Redis is the right one, and what was lost is rebuilt into an
     empty one only.
     """
 
     def __init__(self, client: RedisClient, policy: Policy) -> None:
-        self._client, self._policy, self._is_done = client, policy, False
+        self._client, self._policy = client, policy
 
     def adopt(self) -> None:
-        """Write the rules under their version, where the script finds them. Raises Retriable."""
-        if self._is_done:
-            return
+        """Write the rules under their version, where the script finds them. Raises Retriable.
+
+        At every claim: a Redis that came back from a replica may not have what it was told before.
+        """
         try:
             fp("before_policy", RedisError)
             self._client.set(f"{RULES}{self._policy.version}", self._policy.text)
@@ -45,7 +46,6 @@ class Adoption:
         except RedisError as error:
             raise Retriable(f"the rules of the identity policy: {error}") from error
         metrics.POLICY.set(int(number or 0))
-        self._is_done = True
 
 
 def versions(client: RedisClient) -> list[Version]:

@@ -197,7 +197,7 @@ class Comparison:
         pipe = self._s.client.pipeline(transaction=False)
         for one in ids:
             pipe.get(Slot("profile", partition_of(one.encode(), self._s.partitions)).key("c", one))
-        return [self._packer.decode(raw) if raw else None for raw in pipe.execute()]
+        return [self._packer.read(raw, one) if raw else None for one, raw in zip(ids, pipe.execute(), strict=True)]
 
     def _cuts_of(self, version: int) -> Thresholds | None:
         if version not in self._cuts:

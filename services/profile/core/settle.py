@@ -85,8 +85,8 @@ def settle(book: Book, config: ProfileConfig) -> Settled:
                 days[day] = days.get(day, 0) - minor
     one.keys.update(cancelled, *refunds.values(), *book.updated.values())
     one.first_ms, one.last_ms = first_ms or 0, last_ms or 0
-    one.orders = _ring(counts)
-    one.money = {currency: _ring(days) for currency, days in money.items()}
+    one.orders = ring_of(counts)
+    one.money = {currency: ring_of(days) for currency, days in money.items()}
     return one
 
 
@@ -137,7 +137,8 @@ def _bought(book: Book) -> dict[str, tuple[int, tuple[tuple[str, int], ...]]]:
             for key, at in last.items()}  # fmt: skip
 
 
-def _ring(sums: dict[int, int]) -> Ring:
+def ring_of(sums: dict[int, int]) -> Ring:
+    """A ring of these sums by day."""
     days = sorted(sums)
     values = [sums[day] for day in days]
     return Ring(sum(values), days, values)

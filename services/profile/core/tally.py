@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.profile.core.config import ProfileConfig
 from services.profile.core.orders import order_key
+from services.profile.core.settle import ring_of
 from services.profile.core.state import Book, Event, Part, Ring, Tally, Telling
 
 # Place of a measure → what is added up.
@@ -74,7 +75,7 @@ def _rings(tallies: list[Tally], books: list[Book], config: ProfileConfig) -> di
             amount = whole.get(place) or (of_lines[place] if measure.sum else 1)
             days = sums.setdefault(measure.name, {})
             days[day] = days.get(day, 0) + amount
-    return {name: _ring(days) for name, days in sums.items()}
+    return {name: ring_of(days) for name, days in sums.items()}
 
 
 def _moments(books: list[Book], keys: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -126,9 +127,3 @@ def _sums(key: str, tallies: list[Tally]) -> Amounts:
             for place, amount in _amounts(line).items():
                 sums[place] = sums.get(place, 0) + amount
     return sums
-
-
-def _ring(sums: dict[int, int]) -> Ring:
-    days = sorted(sums)
-    values = [sums[day] for day in days]
-    return Ring(sum(values), days, values)

@@ -18,7 +18,7 @@ def next_due_ms(facts: Facts, config: ProfileConfig) -> int | None:
     """The next moment at which time alone can change a tag, the stage or a score; None: never.
 
     It is the start of a business day and always later than today. Before it nothing changes; at it something may
-    change or, harmlessly, not. Of who bought or was refunded it is STANDING_MS at the latest.
+    change or, harmlessly, not. Of who has scores it is STANDING_MS at the latest.
     """
     today = facts.today
     catalogue = config.catalogue

@@ -47,3 +47,8 @@ def test_many_aliases_of_aliases_are_looked_at_once() -> None:
 def test_what_is_no_yaml_stays_a_yaml_error(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         load_yaml(text)
+
+
+def test_two_merges_and_keys_of_two_kinds_are_no_repetition() -> None:
+    text = "a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b\n  1: one\n  '1': text\n"
+    assert load_yaml(text)["c"] == {"x": 1, "y": 2, 1: "one", "1": "text"}

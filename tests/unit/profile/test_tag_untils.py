@@ -5,7 +5,17 @@ import pytest
 from services.profile.core.judgement import judgement
 from services.profile.core.tags import conclude
 from services.profile.core.timers import untils_ms
-from tests.unit.profile.profile_builders import CONFIG, CUTS, NOW_MS, TODAY, config_with, event, part_of, purchase
+from tests.unit.profile.profile_builders import (
+    CONFIG,
+    CUTS,
+    NOW_MS,
+    TODAY,
+    config_with,
+    event,
+    part_of,
+    purchase,
+    refund,
+)
 
 TICKET = "Service Ticket Opened"
 COUPON = b'{"coupon":"A","products":[{"discount":1}]}'
@@ -84,3 +94,11 @@ def test_what_only_the_customer_can_end_has_no_day(name, events):
 ])  # fmt: skip
 def test_each_kind_of_condition_after_one_purchase_three_days_ago(condition, ends, days):
     assert until_of("own", purchase(3, 2_000), config=defined(condition, ends)) == days
+
+
+@pytest.mark.parametrize("order_id", ["", "never-bought"])
+def test_a_refund_that_leaves_the_window_may_keep_a_tag_up(order_id):
+    """Spend rises by itself then, whether the refund names no order or one that nobody bought."""
+    config = defined("days_since(purchase) < 9", ends="m >= 4")
+    events = [purchase(5, 6_000), refund(300, 5_900, order_id=order_id)]
+    assert until_of("own", *events, config=config) == 65

@@ -36,9 +36,9 @@ class Facts:
     <moment>_day  business day of a moment of KNOWN_DAYS
     events        of all parts: no sum of a counter that adds 1 for an event exceeds it
     months        at least as many calendar months had interactions
-    is_visitor    there is neither a purchase nor a refund without an order
-    may_rise      spend may rise although nothing happens: when a refund that names no order leaves the window, or money
-                  of the main currency leaves other money behind
+    is_visitor    there is neither a purchase nor money that belongs to none, or that no rate converts
+    may_rise      spend may rise although nothing happens: when a refund that names no order, or one that nobody bought,
+                  leaves the window, or money of the main currency leaves other money behind
     """
 
     __slots__ = (
@@ -65,6 +65,7 @@ class Facts:
                 self.may_rise = True
         bought, begun, registered = seen.purchase_day, seen.first_purchase_day, seen.registered_day
         self.is_visitor = bought is None and not self.may_rise
+        self.may_rise = self.may_rise or any(part.book is not None and part.book.refunds for part in seen.parts)
         self.purchase_day = nan if bought is None else bought
         self.first_purchase_day = nan if begun is None else begun
         self.registration_day = nan if registered is None else registered
