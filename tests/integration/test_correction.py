@@ -91,6 +91,11 @@ def run(*arguments: str, code: int = 0) -> Result:
     return result
 
 
+def approve(id_: str, author: str, code: int = 0) -> Result:
+    """Approval by somebody else who works under the same account, as on a counter's machine."""
+    return run("approve", id_, "--author", author, "--same-account", "--yes", code=code)
+
+
 def requested(*fields: str, who: str = ANNA) -> str:
     """A correction that Wang asks for; its id."""
     run("request", who, *fields, *WHY, "--author", "wang")
@@ -117,7 +122,10 @@ def test_requested_approved_and_applied_it_is_one_event_and_three_rows(world: Wo
     run("approve", id_, "--author", "WANG", "--yes", code=1)
     assert newest()["state"] == "requested", "who asked for it does not approve it"
 
-    run("approve", id_, "--author", "li", "--yes")
+    told = run("approve", id_, "--author", "li", "--yes", code=1).output
+    assert "the account" in told, "one person with two names does not either"
+
+    approve(id_, "li")
 
     assert stated(world, id_) == [(world.customer(ANNA), {"city": "深圳市", "city_code": "440300"}, "li")]
     rows = world.server.query_rows("SELECT step, author, customer_id FROM corrections ORDER BY at, step")
@@ -125,7 +133,7 @@ def test_requested_approved_and_applied_it_is_one_event_and_three_rows(world: Wo
     assert sorted((row["step"], row["author"], row["customer_id"]) for row in rows) == [
         ("applied", "li", anna), ("approved", "li", anna), ("requested", "wang", anna),
     ]  # fmt: skip
-    run("approve", id_, "--author", "han", "--yes", code=1)
+    approve(id_, "han", code=1)
     run("refuse", id_, "--author", "han", "--reason", "late", code=1)
     run("apply", id_, "--author", "han", code=1)
     assert len(stated(world, id_)) == 1
@@ -142,7 +150,7 @@ def test_an_application_that_was_cut_off_is_done_once_however_often_it_is_repeat
 
     with monkeypatch.context() as patch:
         patch.setattr(applying, "state", cut)
-        run("approve", id_, "--author", "li", "--yes", code=1)
+        approve(id_, "li", code=1)
     assert newest()["state"] == "approved"
 
     run("apply", id_, "--author", "han")
@@ -167,7 +175,7 @@ def test_the_same_step_of_the_same_person_is_one_row(world: World) -> None:
 def test_a_refused_one_changes_nothing_and_stays_refused(world: World) -> None:
     id_ = requested("city=深圳")
     run("refuse", id_, "--author", "li", "--reason", "it is Shanghai")
-    run("approve", id_, "--author", "han", "--yes", code=1)
+    approve(id_, "han", code=1)
     run("apply", id_, code=1)
     assert (newest()["state"], stated(world, id_)) == ("refused", [])
     assert [one["id"] for one in all_of()] == [id_]
@@ -179,16 +187,16 @@ def test_it_follows_a_merge_and_reaches_nobody_else(world: World) -> None:
     world.happens("event", ANNA, LAPTOP)
     world.happens("event", BERT, LAPTOP)
     assert world.customer(ANNA) == world.customer(BERT)
-    run("approve", merged, "--author", "li", "--yes")
+    approve(merged, "li")
     assert [customer for customer, _, _ in stated(world, merged)] == [world.customer(ANNA)]
 
     parted = requested("city=北京", who=LAPTOP)
     world.happens("unlink", LAPTOP)
-    result = run("approve", parted, "--author", "li", "--yes", code=1)
+    result = approve(parted, "li", code=1)
     assert "refuse it and ask again" in result.output
     assert stated(world, parted) == []
     world.happens("erase", LAPTOP)
-    assert "erased?" in run("approve", parted, "--author", "li", "--yes", code=1).output
+    assert "erased?" in approve(parted, "li", code=1).output
 
 
 def test_what_is_not_valid_is_refused_with_its_rule_and_keeps_nothing(world: World) -> None:
